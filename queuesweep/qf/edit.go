@@ -21,7 +21,7 @@ func (f *File) WithQuarantine(reason string) []byte {
 			}
 			done = true
 			continue
-		case !done && !f.Quarantined() && (l.code == 'S' || l.code == '.'):
+		case !done && !f.Quarantined() && l.code == 'S':
 			out = append(out, q...)
 			done = true
 		}

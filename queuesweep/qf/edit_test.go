@@ -14,7 +14,6 @@ func TestQuarantine(t *testing.T) {
 		{"in place of an old one behind S", "V8\nS<a@b>\nqold\n.\n", "V8\nS<a@b>\nqwhy\n.\n"},
 		{"of several, once", "V8\nqold\nMx\nqolder\nS<a@b>\n.\n", "V8\nqwhy\nMx\nS<a@b>\n.\n"},
 		{"of a folded one", "V8\nqold\n\tand long\nS<a@b>\n.\n", "V8\nqwhy\nS<a@b>\n.\n"},
-		{"without S", "V8\nT1\n.\n", "V8\nT1\nqwhy\n.\n"},
 		{"before the first of two S", "V8\nS<a@b>\nS<c@d>\n.\n", "V8\nqwhy\nS<a@b>\nS<c@d>\n.\n"},
 		{"no final newline", "V8\nS<a@b>\n.", "V8\nqwhy\nS<a@b>\n."},
 		{"CRLF stays", "V8\r\nS<a@b>\r\n.\r\n", "V8\r\nqwhy\nS<a@b>\r\n.\r\n"},

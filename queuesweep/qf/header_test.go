@@ -44,7 +44,7 @@ func TestHeaders(t *testing.T) {
 		{"H", nil},
 	} {
 		var got *header
-		for h := range parse(t, "V8\n"+c.line+"\n.\n").Headers() {
+		for h := range parse(t, "V8\nS\n"+c.line+"\n.\n").Headers() {
 			got = &header{h.Condition, h.Name, h.Raw(), h.Value()}
 		}
 		if d := cmp.Diff(c.want, got, cmp.AllowUnexported(header{})); d != "" {
@@ -54,7 +54,7 @@ func TestHeaders(t *testing.T) {
 }
 
 func TestHeaderByName(t *testing.T) {
-	f := parse(t, "V8\nH??Received: one\nH??x-loop: a\nH??Received: two\nH?P?Received: three\nH??Empty:\nH??Not a header\nH??Sub_ject: y\nH??Subject: s\nHs\xffubject: z\n.\n")
+	f := parse(t, "V8\nS\nH??Received: one\nH??x-loop: a\nH??Received: two\nH?P?Received: three\nH??Empty:\nH??Not a header\nH??Sub_ject: y\nH??Subject: s\nHs\xffubject: z\n.\n")
 	for name, want := range map[string]string{
 		"Received": "one", "RECEIVED": "one", "X-Loop": "a", "subject": "s", "Empty": "", "ubject": "", "Sub@ject": "",
 		"sub\x1fject": "", "": "",
@@ -86,7 +86,7 @@ func TestHeaderByName(t *testing.T) {
 // Names are compared as ASCII in any case; "_" and DEL, which differ by the
 // same bit as letters do, are other names.
 func TestNamesThatDifferByTheCaseBit(t *testing.T) {
-	f := parse(t, "V8\nH??a_b: 1\nH??a[b: 2\n.\n")
+	f := parse(t, "V8\nS\nH??a_b: 1\nH??a[b: 2\n.\n")
 	if f.Header("a\x7fb") != "" || f.Header("a{b") != "" || f.Header("A[B") != "2" || f.Header("A_B") != "1" {
 		t.Error("names that are not the same were taken for the same")
 	}

@@ -83,6 +83,10 @@ func (f *File) Reset(data []byte) error {
 			if pos < len(data) {
 				return &SyntaxError{number + 1, `data after the "." that ends the file`}
 			}
+			if _, ok := f.last('S'); !ok {
+				// Its run of the queue ends there and then (SM_ASSERT in sendall).
+				return &SyntaxError{start, "no S line: sendmail would die of a file without a sender"}
+			}
 			return nil
 		}
 	}

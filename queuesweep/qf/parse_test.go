@@ -18,19 +18,19 @@ func TestTaken(t *testing.T) {
 		"CRLF":                         strings.ReplaceAll(minimal, "\n", "\r\n"),
 		"no version":                   "T1\nS<a@b.example>\nR<c@d.example>\n.\n",
 		"version 0":                    "V0\nS<a@b.example>\nR<c@d.example>\n.\n",
-		"nothing but the dot":          ".\n",
+		"nothing but a sender":         "S\n.\n",
 		"obsolete lines":               "V8\nDdf123\nE<x@y>\nL100\n" + minimal[3:],
 		"every line":                   "V8\nT1\nK2\nN3\nP4\ndq1\nI1/2/3\nB8BITMIME\nqheld\nMDeferred\nFwrs\n$_x\n${auth_authen}u\nS<a@b>\nZe+2Bf\nAa+40b\n!R 3600\nCu:1:2:x\nQrfc822;x@y\nrRFC822; x@y\nRPFD:<x@y>\nH??A: b\n.\n",
 		"small letters in xtext":       "V8\nS<a@b>\nAa+2bb\n.\n",
 		"empty AUTH":                   "V8\nS<a@b>\nA\n.\n",
-		"body type in small letters":   "V8\nB7bit\n.\n",
-		"folded with a tab":            "V8\nH??A: b\n\tc\n.\n",
-		"folded with blanks":           "V8\nH??A: b\n        c\n.\n",
+		"body type in small letters":   "V8\nS\nB7bit\n.\n",
+		"folded with a tab":            "V8\nS\nH??A: b\n\tc\n.\n",
+		"folded with blanks":           "V8\nS\nH??A: b\n        c\n.\n",
 		"folded line of any code":      "V8\nMDeferred: a\n b\nS<a@b>\n.\n",
-		"fold that looks like the dot": "V8\nH??A: b\n .\n.\n",
-		"NUL in a header":              "V8\nH??A: b\x00c\n.\n",
+		"fold that looks like the dot": "V8\nS\nH??A: b\n .\n.\n",
+		"NUL in a header":              "V8\nS\nH??A: b\x00c\n.\n",
 		"empty values":                 "V8\nT\nK\nN\nP\nI\nq\nM\nF\n$\nS\nZ\nC\nQ\nr\nR\nH\n!\n.\n",
-		"long line":                    "V8\nH??A: " + strings.Repeat("x", 1<<20) + "\n.\n",
+		"long line":                    "V8\nS\nH??A: " + strings.Repeat("x", 1<<20) + "\n.\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := qf.Parse([]byte(data)); err != nil {
@@ -67,6 +67,8 @@ func TestSyntaxErrors(t *testing.T) {
 		{"xtext cut short", "V8\nAa+2\n.\n", 2, "no xtext"},
 		{"xtext without hex", "V8\nAa+zz\n.\n", 2, "no xtext"},
 		{"xtext with a blank", "V8\nAa b\n.\n", 2, "no xtext"},
+		{"no sender", "V8\nT1\nRPFD:<c@d>\n.\n", 4, "no S line"},
+		{"nothing but the dot", ".\n", 1, "no S line"},
 		{"folder of the df without a name", "V8\nd\n.\n", 2, "no name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -120,7 +122,7 @@ func TestResetForgets(t *testing.T) {
 	if err := f.Reset([]byte(first)); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Reset([]byte("R<x@y>\n.\n")); err != nil {
+	if err := f.Reset([]byte("S\nR<x@y>\n.\n")); err != nil {
 		t.Fatal(err)
 	}
 	if f.Version != 0 || f.Attempts() != 0 || f.Status() != "" || f.Header("subject") != "" || !f.Created().IsZero() || f.Flags() != "" {

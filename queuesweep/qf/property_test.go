@@ -186,7 +186,7 @@ func TestParseIsTotal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		data := rapid.SliceOf(rapid.SampledFrom(letters)).Draw(t, "data")
 		checkAny(t, data)
-		checkAny(t, append(data, "\n.\n"...))
+		checkAny(t, append(data, "\nS\n.\n"...))
 	})
 }
 
