@@ -1,0 +1,228 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// MaxBatch is how many messages a Batch takes: enough for its fsyncs to cost
+// little a message, few enough for their locks to be held for an instant.
+const MaxBatch = 256
+
+// ownPrefix starts every name that this package makes for itself in a queue
+// folder. It must not look like "?f...": Debian's cron job renames an orphan
+// tf to qf, and sendmail waits for one.
+const ownPrefix = ".backscatterd."
+
+func newName(id string) string { return ownPrefix + id + ".new" }
+func oldName(id string) string { return ownPrefix + id + ".old" }
+
+// change is one message's way from here to there, in steps between which the
+// process may die. Each step leaves the message whole.
+type change interface {
+	// intent is what the journal says of it.
+	intent() intent
+	// prepare makes all that is needed without anything showing in a queue.
+	prepare() error
+	// commit is the one call after which the message has changed place.
+	commit() error
+	// land and clean do what is left; they can be repeated at the next start.
+	land() error
+	clean() error
+	// undo takes back what prepare has made.
+	undo() error
+	// touches are the folders whose entries the last step has changed.
+	touches() []*dir
+	claim() *Claim
+	// release lets go of all descriptors, and so of the locks.
+	release()
+}
+
+// Batch makes changes to claimed messages under the store's lock. Changes are
+// added, then made together by Commit. Not safe for concurrent use.
+type Batch struct {
+	store   *Store
+	lockfd  int
+	now     time.Time
+	changes []change
+	pending unended // of earlier processes
+	records []Record
+	owed    map[string]note // bounces to be sent for messages that are moved
+	day     *Folder
+}
+
+// Begin takes the store's lock, waiting for another process as long as ctx
+// allows, and ends what a killed process has left. The caller must End it.
+func (s *Store) Begin(ctx context.Context, now time.Time) (*Batch, error) {
+	fd, err := s.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &Batch{store: s, lockfd: fd, now: now}
+	if b.pending, err = s.recover(); err != nil {
+		s.disk.Close(fd)
+		return nil, err
+	}
+	return b, nil
+}
+
+// End gives the locks back, the store's and those of the messages.
+func (b *Batch) End() {
+	for _, c := range b.changes {
+		c.release()
+	}
+	b.changes = nil
+	if b.day != nil {
+		b.day.qf.close()
+		b.day = nil
+	}
+	if b.lockfd >= 0 {
+		b.store.disk.Close(b.lockfd)
+		b.lockfd = -1
+	}
+}
+
+// add takes a change. Recovery tells changes apart by the names of a message's
+// files, so there is never more than one under way for an id.
+func (b *Batch) add(c change) error {
+	id := c.claim().ID
+	for _, other := range b.changes {
+		if other.claim().ID == id {
+			return fmt.Errorf("message %s: another message of this id, in %s, is being changed: try again when that is done", id, other.claim().Folder.Path)
+		}
+	}
+	for _, in := range b.pending.intents {
+		if in.ID == id {
+			return fmt.Errorf("message %s: a %s that was interrupted must be ended first: see %s/%s", id, in.Op, b.store.Path, journalName)
+		}
+	}
+	b.changes = append(b.changes, c)
+	return nil
+}
+
+// Len is the number of changes added so far.
+func (b *Batch) Len() int { return len(b.changes) }
+
+// Outcome is what became of one change.
+type Outcome struct {
+	ID string
+	// Err is nil where the change was made. Otherwise the message is as it
+	// was, unless Unfinished is set.
+	Err error
+	// Unfinished tells that the change was made, but not all that follows from
+	// it; the next start does the rest.
+	Unfinished bool
+
+	journaled bool // something is left to do or to undo
+}
+
+// Commit makes all changes added and returns their outcomes in that order. An
+// error of one does not keep the others from being made. Every step is on the
+// disk before the next one begins.
+func (b *Batch) Commit() []Outcome {
+	if len(b.changes) == 0 {
+		return nil
+	}
+	out := make([]Outcome, len(b.changes))
+	for i, c := range b.changes {
+		out[i].ID = c.claim().ID
+	}
+	j := journal{b.store.top}
+	if err := b.announce(j); err != nil {
+		err = errors.Join(err, j.keep(b.pending.intents))
+		for i := range out {
+			out[i].Err = err
+		}
+		return out
+	}
+	b.step(out, change.prepare, reversible)
+	b.step(out, change.commit, deciding)
+	b.step(out, change.land, decided)
+	b.step(out, change.clean, decided)
+
+	left := slices.Clone(b.pending.intents)
+	for i, c := range b.changes {
+		if out[i].journaled {
+			left = append(left, c.intent())
+		}
+	}
+	if err := j.keep(left); err != nil {
+		for i := range out {
+			out[i].Unfinished = out[i].Unfinished || out[i].Err == nil
+			out[i].Err = errors.Join(out[i].Err, err)
+		}
+	}
+	return out
+}
+
+// announce writes records, notes of bounces, and the journal, before anything
+// is done.
+func (b *Batch) announce(j journal) error {
+	if len(b.records) > 0 {
+		if err := b.store.writeRecords(b.day, b.records); err != nil {
+			return err
+		}
+	}
+	for id, n := range b.owed {
+		if err := b.store.owe(id, n); err != nil {
+			return err
+		}
+	}
+	intents := make([]intent, len(b.changes))
+	for i, c := range b.changes {
+		intents[i] = c.intent()
+	}
+	return j.write(intents)
+}
+
+// phase tells what an error means for a change.
+type phase int
+
+const (
+	reversible phase = iota // undo it
+	deciding                // undo it if the call failed; if only its fsync did, it may have been made
+	decided                 // it is made, the rest is left for the next start
+)
+
+// step takes one step of all changes that are under way, then fsyncs the
+// folders that it has touched.
+func (b *Batch) step(out []Outcome, do func(change) error, p phase) {
+	touched := make(map[*dir][]int)
+	for i, c := range b.changes {
+		if out[i].Err != nil {
+			continue
+		}
+		if err := do(c); err != nil {
+			b.fail(&out[i], c, err, p != decided)
+			continue
+		}
+		for _, d := range c.touches() {
+			touched[d] = append(touched[d], i)
+		}
+	}
+	for d, whose := range touched {
+		err := d.fsync()
+		if err == nil {
+			continue
+		}
+		for _, i := range whose {
+			if out[i].Err == nil {
+				b.fail(&out[i], b.changes[i], err, p == reversible)
+			}
+		}
+	}
+}
+
+func (b *Batch) fail(o *Outcome, c change, err error, undo bool) {
+	o.Err = fmt.Errorf("message %s: %w%s", o.ID, err, hint(err))
+	o.Unfinished, o.journaled = !undo, !undo
+	if undo {
+		if err := c.undo(); err != nil {
+			o.Err = errors.Join(o.Err, err)
+			o.journaled = true
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/backscatterd/backscatterd/queuesweep/qf"
+)
+
+// unended are changes that a killed process has left and that could not be
+// ended, and why.
+type unended struct {
+	intents []intent
+	why     []error
+	ended   int // how many were
+}
+
+// need tells whether one of the changes needs a folder.
+func (u unended) need(path string) bool {
+	return slices.ContainsFunc(u.intents, func(in intent) bool {
+		return in.From.Control == path || in.To.Control == path
+	})
+}
+
+// Recover finishes or undoes what a killed process has left, and returns how
+// many changes that were. What it cannot end stays in the journal and is an
+// error, unless the message is just locked.
+func (s *Store) Recover(ctx context.Context) (ended int, err error) {
+	fd, err := s.lock(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.disk.Close(fd)
+	left, err := s.recover()
+	if err != nil {
+		return left.ended, err
+	}
+	var errs []error
+	for i, in := range left.intents {
+		if !errors.Is(left.why[i], ErrLocked) {
+			errs = append(errs, fmt.Errorf("message %s: a %s that was interrupted cannot be ended yet: %w (%s/%s)", in.ID, in.Op, left.why[i], s.Path, journalName))
+		}
+	}
+	return left.ended, errors.Join(errs...)
+}
+
+// recover is called under the store's lock. Every case is told apart by which
+// names are there, so it may itself be killed and repeated.
+func (s *Store) recover() (left unended, err error) {
+	j := journal{s.top}
+	intents, empty, err := j.read()
+	if err != nil || empty {
+		return left, err
+	}
+	for _, in := range intents {
+		if err := s.end(in); err != nil {
+			left.intents, left.why = append(left.intents, in), append(left.why, err)
+			continue
+		}
+		left.ended++
+	}
+	return left, j.keep(left.intents)
+}
+
+// end brings one interrupted change to its end.
+func (s *Store) end(in intent) error {
+	from, err := s.reopen(in.From)
+	defer from.close()
+	if err != nil {
+		return err
+	}
+	opened := from.dirs()
+	switch in.Op {
+	case "move", "restore":
+		var to recovering
+		to, err = s.reopen(in.To)
+		defer to.close()
+		if err != nil {
+			return err
+		}
+		opened = append(opened, to.dirs()...)
+		err = recoverTransfer(in, from, to)
+	case "delete":
+		err = recoverDelete(in, from)
+	case "hold":
+		err = recoverHold(in, from.qf)
+	case "release":
+		err = recoverRelease(in, from.qf)
+	default:
+		err = fmt.Errorf("unknown operation %q", in.Op)
+	}
+	for _, d := range opened {
+		err = errors.Join(err, d.fsync())
+	}
+	return err
+}
+
+// recovering are a message's folders, opened again.
+type recovering struct{ qf, df, xf *dir }
+
+func (s *Store) reopen(p places) (r recovering, err error) {
+	for i, at := range []struct {
+		d    **dir
+		path string
+	}{{&r.qf, p.Control}, {&r.df, p.Data}, {&r.xf, p.Xscript}} {
+		if *at.d, err = openPath(s.disk, at.path); err != nil {
+			return r, fmt.Errorf("%w%s", err, hint(err))
+		}
+		if (*at.d).ino != p.Inodes[i] {
+			return r, fmt.Errorf("folder %s is not the one that it was: is its file system mounted?", at.path)
+		}
+	}
+	return r, nil
+}
+
+func (r recovering) dirs() []*dir { return []*dir{r.qf, r.df, r.xf} }
+
+func (r recovering) close() {
+	for _, d := range r.dirs() {
+		if d != nil {
+			d.close()
+		}
+	}
+}
+
+// recoverTransfer looks where the message is. Out of its old folder, under a
+// name of ours, or in its new one, it has been committed; then the rest is
+// done. Still in its old folder it has not, and what was prepared is taken back.
+// In neither it has been delivered, or renamed by sendmail, before or after.
+func recoverTransfer(in intent, from, to recovering) error {
+	names := map[string]bool{}
+	for _, at := range []struct {
+		label string
+		in    *dir
+		name  string
+	}{
+		{"source", from.qf, in.Control},
+		{"parked", from.qf, oldName(in.ID)},
+		{"copy", to.qf, newName(in.ID)},
+		{"target", to.qf, in.Control},
+	} {
+		there, err := at.in.exists(at.name)
+		if err != nil {
+			return err
+		}
+		names[at.label] = there
+	}
+	// Nobody but us takes a message out of the store: a restore whose copy alone
+	// is left was committed.
+	committed := names["parked"] || in.Op == "restore" && !names["source"] && !names["target"]
+	switch {
+	case committed && names["copy"]:
+		if err := to.qf.rename(newName(in.ID), to.qf, in.Control, false); err != nil {
+			return err
+		}
+		if err := to.qf.fsync(); err != nil {
+			return err
+		}
+		return finishTransfer(in, from, to)
+	case names["parked"], names["target"] && !names["source"]:
+		return finishTransfer(in, from, to)
+	}
+	if err := to.qf.remove(newName(in.ID)); err != nil {
+		return err
+	}
+	if in.From.Data == in.To.Data {
+		return nil
+	}
+	if controlled, err := hasControl(to.qf, in.ID); err != nil {
+		return err
+	} else if !controlled {
+		if err := to.df.remove("df" + in.ID); err != nil {
+			return err
+		}
+	}
+	if controlled, err := hasControl(from.qf, in.ID); err != nil || controlled {
+		return err
+	}
+	return from.df.removeInode("df"+in.ID, in.DataIno)
+}
+
+// hasControl tells whether a message has a control file, by whatever name
+// sendmail gives it. It asks for qf twice, since a quarantined message may be
+// released in between.
+func hasControl(d *dir, id string) (bool, error) {
+	for _, prefix := range []string{"qf", "hf", "Qf", "qf"} {
+		if there, err := d.exists(prefix + id); err != nil || there {
+			return there, err
+		}
+	}
+	return false, nil
+}
+
+func finishTransfer(in intent, from, to recovering) error {
+	if err := carryTranscript(from.xf, to.xf, in.ID); err != nil {
+		return err
+	}
+	if err := from.qf.remove(oldName(in.ID)); err != nil {
+		return err
+	}
+	if in.From.Data == in.To.Data {
+		return nil
+	}
+	return from.df.removeInode("df"+in.ID, in.DataIno)
+}
+
+func hasQuarantine(control []byte) bool {
+	f, err := qf.Parse(control)
+	return err == nil && f.Quarantined()
+}
+
+// DefaultStorePath is the removed store's place for a queue: beside its root,
+// or, where the root is a mount point and beside it is another file system,
+// below it under a name that sendmail passes over.
+func DefaultStorePath(root string) string {
+	root = filepath.Clean(root)
+	beside := filepath.Join(filepath.Dir(root), "backscatterd")
+	var a, b unix.Stat_t
+	if unix.Stat(root, &a) == nil && unix.Stat(filepath.Dir(root), &b) == nil && a.Dev != b.Dev {
+		return filepath.Join(root, ".backscatterd")
+	}
+	return beside
+}
