@@ -1,0 +1,108 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Sent implements Ledger.
+func (l *Embedded) Sent(messageID, sender string) (Hit, error) {
+	id := canonicalID(messageID)
+	if id == "" {
+		return Hit{}, nil
+	}
+	e, found, err := l.newest(l.hash.key(kindMessage, id))
+	if err != nil || !found {
+		return Hit{}, err
+	}
+	return Hit{Found: true, At: e.time(), SameSender: e.sender == l.hash.sender(sender)}, nil
+}
+
+// Wrote implements Ledger.
+func (l *Embedded) Wrote(sender, recipient string) (Hit, error) {
+	k, err := l.hash.wrote(sender, recipient)
+	if err != nil {
+		return Hit{}, err
+	}
+	e, found, err := l.newest(k)
+	if err != nil || !found {
+		return Hit{}, err
+	}
+	return Hit{Found: true, At: e.time(), SameSender: sender != ""}, nil
+}
+
+func (e entry) time() time.Time { return time.Unix(int64(e.at), 0).UTC() }
+
+// newest returns the newest entry of a key: from memory, else from the newest
+// day that has it.
+func (l *Embedded) newest(k key) (e entry, found bool, err error) {
+	if e, found = l.pending(k); found {
+		return e, true, nil
+	}
+	err = l.view(func(tx *bbolt.Tx) error {
+		return eachDay(tx, k, func(stored entry) bool {
+			e, found = stored, true
+			return false
+		})
+	})
+	return e, found, err
+}
+
+// Use implements Ledger. Counts expire with the day on which they were made.
+func (l *Embedded) Use(proof string) (int, error) {
+	k := l.hash.key(kindUse, proof)
+	// Counted first: of two that come at once, one must see the other.
+	l.mu.Lock()
+	if !l.stopping && len(l.waiting)+len(l.writing) < l.opts.Queue {
+		l.waiting[k] = l.waiting[k].merge(entry{at: seconds(l.opts.Now()), count: 1})
+		l.nudge()
+	}
+	writing, waiting, group := l.writing[k].count, l.waiting[k].count, l.group
+	l.mu.Unlock()
+	total := uint32(0)
+	err := l.view(func(tx *bbolt.Tx) error {
+		saved, err := readCoverage(tx.Bucket(metaBucket))
+		if err != nil {
+			return err
+		}
+		// A group that was written meanwhile is not counted twice. One that
+		// failed becomes part of the next.
+		if saved.Group < group {
+			total += writing
+		}
+		if saved.Group < group+1 {
+			total += waiting
+		}
+		return eachDay(tx, k, func(e entry) bool {
+			total += e.count
+			return true
+		})
+	})
+	return int(total), err
+}
+
+func (l *Embedded) view(f func(*bbolt.Tx) error) error {
+	err := l.withFile(func(db *bbolt.DB) error { return db.View(f) })
+	if err != nil {
+		return fmt.Errorf("ledger %s: look up: %w", l.opts.File, err)
+	}
+	return nil
+}
+
+// eachDay calls f for the entries of a key on disk, newest day first, until it
+// returns false.
+func eachDay(tx *bbolt.Tx, k key, f func(entry) bool) error {
+	for _, day := range slices.Backward(days(tx)) {
+		e, found, err := get(tx.Bucket([]byte(day)), k)
+		if err != nil {
+			return err
+		}
+		if found && !f(e) {
+			return nil
+		}
+	}
+	return nil
+}
