@@ -53,11 +53,15 @@ func OpenStore(disk Disk, path string) (*Store, error) {
 	return openStore(disk, path, makeDir)
 }
 
-// ExistingStore opens the removed store for looking; it makes nothing.
+// ErrNoStore: nothing is there where the removed store is said to be.
+var ErrNoStore = errors.New("there is none: nothing has been removed yet, or store.directory names another")
+
+// ExistingStore opens the removed store for looking; it makes nothing. ErrNoStore
+// where there is none.
 func ExistingStore(disk Disk, path string) (*Store, error) {
 	s, err := openStore(disk, path, (*dir).sub)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("removed store %s: there is none: nothing has been removed yet, or store.directory names another", path)
+		return nil, fmt.Errorf("removed store %s: %w", path, ErrNoStore)
 	}
 	return s, err
 }

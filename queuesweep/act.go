@@ -1,0 +1,258 @@
+package queuesweep
+
+import (
+	"context"
+	"errors"
+
+	"github.com/backscatterd/backscatterd/queuesweep/qf"
+	"github.com/backscatterd/backscatterd/queuesweep/rule"
+	"github.com/backscatterd/backscatterd/queuesweep/spool"
+)
+
+// act does to at most spool.MaxBatch messages what their rules say. The error
+// means that the run cannot go on.
+func (r *run) act(ctx context.Context, messages []candidate) error {
+	var batch, expire []candidate
+	for _, c := range messages {
+		switch {
+		case r.dry:
+			if err := r.rehearse(ctx, &c); err != nil {
+				return err
+			}
+		case c.result.Action == Verb(rule.Log):
+			c.result.Result = Done
+		case c.result.Action == Verb(rule.Expire):
+			expire = append(expire, c)
+			continue
+		default:
+			batch = append(batch, c)
+			continue
+		}
+		if err := r.tell(c.result); err != nil {
+			return err
+		}
+	}
+	if len(batch) > 0 {
+		owing, err := r.change(ctx, batch)
+		if err := errors.Join(err, r.payBatch(ctx, owing)); err != nil {
+			return err
+		}
+	}
+	return r.expireAll(ctx, expire)
+}
+
+// rehearse finds out what would be done.
+func (r *run) rehearse(ctx context.Context, c *candidate) error {
+	c.result.Result = DryRun
+	if c.result.Action != Verb(rule.Bounce) {
+		return nil
+	}
+	why, err := r.rationed(ctx, c.result.Sender)
+	if err != nil {
+		return err
+	}
+	if r.moveInstead(&c.result, why); why != "" {
+		return nil
+	}
+	if err := r.previewBounce(*c); err != nil {
+		c.result = c.result.fail(err)
+	}
+	return nil
+}
+
+// decide takes back what must not be done to this message: a null sender is
+// never bounced, since that goes to somebody who has sent neither; nor is what
+// would make backscatter.
+func (r *run) decide(res *Result, f *qf.File) {
+	switch why := ""; rule.Action(res.Action) {
+	case rule.Expire:
+		if f.NullSender() {
+			why = "null sender: a bounce is never bounced"
+		}
+		r.moveInstead(res, why)
+	case rule.Bounce:
+		r.moveInstead(res, r.Bounce.refuse(f))
+	}
+}
+
+func (r *run) moveInstead(res *Result, why string) {
+	if why != "" {
+		res.Note = "moved instead of " + string(res.Action) + ": " + why
+		res.Action = Verb(rule.Move)
+	}
+}
+
+// change makes a batch of changes to queue files and tells the results, but for
+// those of messages whose bounces are now owed.
+func (r *run) change(ctx context.Context, messages []candidate) (owing []Result, err error) {
+	wait, cancel := context.WithTimeout(ctx, r.LockWait)
+	b, err := r.store.Begin(wait, r.Now())
+	cancel()
+	if err != nil {
+		return nil, errors.Join(err, r.tellAll(messages, err))
+	}
+	defer b.End()
+	r.bounced = nil // other processes may have sent some before this batch began
+	var added []Result
+	for _, c := range messages {
+		res, err := r.add(ctx, b, c)
+		if err == nil {
+			added = append(added, res)
+			continue
+		}
+		if err := r.tell(res.fail(err)); err != nil {
+			return nil, err
+		}
+	}
+	var audit error
+	for i, o := range b.Commit() {
+		res := added[i]
+		res.Result = Done
+		switch {
+		case o.Unfinished:
+			res.note("made, but not all that follows from it; the next start does the rest: " + o.Err.Error())
+		case o.Err != nil:
+			res = res.fail(o.Err)
+		}
+		if res.Result == Done && res.Action == Verb(rule.Bounce) {
+			owing = append(owing, res)
+			continue
+		}
+		audit = errors.Join(audit, r.tell(res))
+	}
+	return owing, audit
+}
+
+func (r *run) tellAll(messages []candidate, err error) error {
+	for _, c := range messages {
+		if err := r.tell(c.result.fail(err)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fail gives the result the code that an error stands for.
+func (r Result) fail(err error) Result {
+	switch {
+	case errors.Is(err, spool.ErrLocked):
+		r.Result = Locked
+	case errors.Is(err, spool.ErrChanged), errors.Is(err, errNoMatch), errors.Is(err, qf.ErrEmpty), errors.Is(err, qf.ErrIncomplete):
+		r.Result = Changed
+	case errors.Is(err, spool.ErrGone):
+		r.Result = Gone
+	default:
+		r.Result = Failed
+	}
+	r.Error = err.Error()
+	return r
+}
+
+// errNoMatch: under the lock, the message is not what it was.
+var errNoMatch = errors.New("changed meanwhile: judged again under the lock, another rule or none matches")
+
+// claimed is a locked message, read again.
+type claimed struct {
+	claim *spool.Claim
+	file  *qf.File
+	res   Result
+}
+
+// claim locks a message, reads it again and judges it again. Where a person
+// named it there is nothing to judge.
+func (r *run) claim(c candidate) (claimed, error) {
+	cl := claimed{res: c.result}
+	claim, err := c.entry.Claim()
+	if err != nil {
+		return cl, err
+	}
+	cl.claim = claim
+	data, err := claim.Read(r.MaxControlFile)
+	if err == nil {
+		cl.file, err = qf.Parse(data)
+	}
+	if err == nil {
+		err = r.judgeAgain(c, cl.file)
+	}
+	if err != nil {
+		claim.Release()
+		return cl, err
+	}
+	cl.res.describe(cl.file, r.Now())
+	r.decide(&cl.res, cl.file)
+	return cl, nil
+}
+
+func (r *run) judgeAgain(c candidate, f *qf.File) error {
+	if r.judge == nil {
+		return nil
+	}
+	body := &lazyBody{entry: c.entry, file: f}
+	state := stateOf(c.entry, f, nil)
+	i, err := r.judge.First(&rule.Message{
+		ID: c.entry.ID, Queue: c.entry.Folder.Path, State: string(state), File: f, Now: r.began, Body: body,
+	})
+	if err != nil {
+		return err
+	}
+	if i != c.rule {
+		return errNoMatch
+	}
+	return nil
+}
+
+// add claims a message and adds its change to the batch, which then owns the
+// claim.
+func (r *run) add(ctx context.Context, b *spool.Batch, c candidate) (Result, error) {
+	cl, err := r.claim(c)
+	if err != nil {
+		return cl.res, err
+	}
+	if err := r.addClaimed(ctx, b, c, &cl); err != nil {
+		cl.claim.Release()
+		return cl.res, err
+	}
+	return cl.res, nil
+}
+
+func (r *run) addClaimed(ctx context.Context, b *spool.Batch, c candidate, cl *claimed) error {
+	if rule.Action(cl.res.Action) == rule.Bounce {
+		why, err := r.rationed(ctx, cl.res.Sender)
+		if err != nil {
+			return err
+		}
+		r.moveInstead(&cl.res, why)
+	}
+	switch rule.Action(cl.res.Action) {
+	case rule.Delete:
+		return b.Delete(cl.claim, cl.file)
+	case rule.Hold:
+		return b.Hold(cl.claim, cl.file, r.reason(c.rule))
+	case rule.Release:
+		return b.Release(cl.claim, cl.file)
+	case rule.Bounce:
+		return b.MoveOwing(cl.claim, cl.file, r.record(cl.res))
+	}
+	if r.target != nil {
+		return b.MoveTo(cl.claim, cl.file, r.target)
+	}
+	return b.Move(cl.claim, cl.file, r.record(cl.res))
+}
+
+func (r *run) reason(i int) string {
+	rl := r.rules[i]
+	switch {
+	case rl.Reason != "":
+		return rl.Reason
+	case rl.Name != "":
+		return "backscatterd: rule " + rl.Name
+	}
+	return ""
+}
+
+func (r *run) record(res Result) spool.Record {
+	return spool.Record{
+		Action: string(res.Action), Rule: res.Rule, Reason: res.Note, Run: r.id,
+		Sender: res.Sender, Recipients: res.Recipients, Status: res.Status,
+	}
+}

@@ -1,0 +1,93 @@
+package queuesweep
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Audit is the append-only log of what was done: a JSON object a line. Safe for
+// concurrent use; Reopen goes with logrotate.
+type Audit struct {
+	path string
+	host string
+
+	mu   sync.Mutex
+	file *os.File
+}
+
+// OpenAudit opens the audit log, and makes it, and the folder it lies in, where
+// they are not there.
+func OpenAudit(path string) (*Audit, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	a := &Audit{path: path, host: host}
+	if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("audit log: %w (name another file in audit.file)", err)
+	}
+	return a, a.Reopen()
+}
+
+// Reopen opens the file anew under its name and then closes the old one.
+func (a *Audit) Reopen() error {
+	f, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("audit log: %w (name another file in audit.file)", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.file
+	a.file = f
+	if old != nil {
+		return old.Close()
+	}
+	return nil
+}
+
+// Close closes the file.
+func (a *Audit) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file.Close()
+}
+
+// stamp is what the audit log has beyond a line of --json.
+type stamp struct {
+	Time time.Time `json:"time"`
+	Run  string    `json:"run"`
+	Host string    `json:"host"`
+}
+
+func (a *Audit) result(now time.Time, run string, r Result) error {
+	return a.write(struct {
+		stamp
+		Result
+	}{stamp{now, run, a.host}, r})
+}
+
+func (a *Audit) summary(now time.Time, run string, s Summary) error {
+	return a.write(struct {
+		stamp
+		Summary
+	}{stamp{now, run, a.host}, s})
+}
+
+// write appends one line by one call, so that lines of several processes do
+// not mix.
+func (a *Audit) write(v any) error {
+	line, err := JSONLine(v)
+	if err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, err := a.file.Write(line); err != nil {
+		return fmt.Errorf("audit log: %w (nothing more is done before it can be written)", err)
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package queuesweep
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/backscatterd/backscatterd/queuesweep/rule"
+	"github.com/backscatterd/backscatterd/queuesweep/spool"
+)
+
+// Options are what a Sweeper needs to know.
+type Options struct {
+	// Places names the queue folders. It is asked for each run anew, since
+	// folders of a wildcard come and go.
+	Places func() ([]spool.Place, error)
+	Disk   spool.Disk
+	// Store is the path of the removed store.
+	Store string
+	// Workers is how many messages are read at the same time.
+	Workers int
+	// MaxControlFile is the size in bytes beyond which a control file is left
+	// alone.
+	MaxControlFile int64
+	// MaxShare (of the messages in the queue, 0 to 1) and MaxMessages bound
+	// what one sweep acts on. Zero is no limit.
+	MaxShare    float64
+	MaxMessages int
+	// LockWait is how long to wait for another process that has the store.
+	LockWait time.Duration
+	// Sendmail is the path of the sendmail command, for Expire.
+	Sendmail string
+	// Bounce is nil where no rule bounces.
+	Bounce *BounceOptions
+	// Audit may be nil where nothing is going to be done.
+	Audit *Audit
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// Sweeper looks at queues and acts on them. Safe for concurrent use: runs that
+// change something take turns at the store's lock.
+type Sweeper struct {
+	Options
+}
+
+// New makes a Sweeper.
+func New(o Options) *Sweeper { return &Sweeper{Options: o} }
+
+// SetupError tells that nothing was looked at or done, since no queue folder, or
+// not the removed store, can be used.
+type SetupError struct{ Err error }
+
+func (e *SetupError) Error() string { return e.Err.Error() }
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// open opens the queue folders. Those that cannot be opened are returned as an
+// error beside a usable spool; if none can, it is a *SetupError.
+func (s *Sweeper) open() (*spool.Spool, error) {
+	places, err := s.Places()
+	if len(places) == 0 && err != nil {
+		return nil, &SetupError{err}
+	}
+	sp, openErr := spool.Open(s.Disk, places)
+	if err = errors.Join(err, openErr); sp == nil {
+		return nil, &SetupError{err}
+	}
+	return sp, err
+}
+
+// run is one run: what it is going to tell, and to whom.
+type run struct {
+	*Sweeper
+	id      string
+	dry     bool
+	set     *rule.Set
+	rules   []rule.Rule
+	emit    func(Result)
+	spool   *spool.Spool
+	store   *spool.Store
+	target  *spool.Folder // of MoveTo, instead of the store
+	judge   *rule.Judge   // of the acting goroutine; nil where a person named the messages
+	limited bool
+	began   time.Time
+	sum     Summary
+
+	preview func(Result, func(io.Writer) error) error // of bounces, in a dry run
+	bounced map[string]int                            // by domain, in the last hour; nil if not counted yet
+	tried   map[string]bool                           // bounces that this run has tried to hand over
+}
+
+func (s *Sweeper) newRun(set *rule.Set, dry bool, emit func(Result)) *run {
+	r := &run{
+		Sweeper: s, id: rand.Text()[:12], dry: dry, set: set, emit: emit,
+		began: s.Now(), sum: Summary{Summary: true, DryRun: dry}, tried: make(map[string]bool),
+	}
+	if set != nil {
+		r.rules = set.Rules()
+	}
+	return r
+}
+
+// prepare opens what the run needs. A dry run opens no store.
+func (r *run) prepare(ctx context.Context) (partial, err error) {
+	if r.Bounce == nil && slices.ContainsFunc(r.rules, func(rl rule.Rule) bool { return rl.Do == rule.Bounce }) {
+		return nil, errors.New("a rule bounces, and nothing says how")
+	}
+	if r.spool, partial = r.open(); r.spool == nil {
+		return nil, partial
+	}
+	if r.dry {
+		return partial, nil
+	}
+	if r.Audit == nil {
+		r.close()
+		return nil, errors.New("no audit log is open: nothing is done without one")
+	}
+	if r.store, err = spool.OpenStore(r.Disk, r.Store); err != nil {
+		err = &SetupError{err}
+	} else {
+		err = r.recover(ctx)
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return partial, nil
+}
+
+// recover ends what a killed process has left.
+func (r *run) recover(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.LockWait)
+	defer cancel()
+	ended, err := r.store.Recover(ctx)
+	if ended > 0 {
+		r.Log.Warn("finished or undid changes that were interrupted", "run", r.id, "changes", ended)
+	}
+	return err
+}
+
+func (r *run) close() {
+	if r.spool != nil {
+		r.spool.Close()
+	}
+	if r.store != nil {
+		r.store.Close()
+	}
+}
+
+// tell counts a result, keeps it in the audit log and gives it to the caller.
+func (r *run) tell(res Result) error {
+	r.sum.count(res.Result)
+	level := slog.LevelInfo
+	if res.Result == Failed {
+		level = slog.LevelError
+	}
+	attrs := []any{"run", r.id, "id", res.ID, "queue", res.Queue, "rule", res.Rule, "action", string(res.Action), "result", string(res.Result)}
+	if res.Error != "" {
+		attrs = append(attrs, "error", res.Error)
+	}
+	if res.Note != "" {
+		attrs = append(attrs, "note", res.Note)
+	}
+	if r.dry {
+		level = slog.LevelDebug
+	}
+	r.Log.Log(context.Background(), level, "message", attrs...)
+	var err error
+	if !r.dry {
+		err = r.Audit.result(r.Now(), r.id, res)
+	}
+	if r.emit != nil {
+		r.emit(res)
+	}
+	return err
+}
+
+// finish closes the books of the run.
+func (r *run) finish(ctx context.Context) (Summary, error) {
+	r.sum.Seconds = r.Now().Sub(r.began).Seconds()
+	if r.sum.Limit != "" {
+		r.Log.Error("the sweep stopped at a limit: look at the rules, then raise it or sweep by hand",
+			"run", r.id, "limit", r.sum.Limit, "scanned", r.sum.Scanned, "matched", r.sum.Matched)
+	}
+	r.Log.Info("run ended", "run", r.id, "dry_run", r.dry, "scanned", r.sum.Scanned, "matched", r.sum.Matched,
+		"done", r.sum.Done, "skipped", r.sum.Skipped, "failed", r.sum.Failed, "seconds", r.sum.Seconds)
+	if r.dry {
+		return r.sum, nil
+	}
+	if err := r.Audit.summary(r.Now(), r.id, r.sum); err != nil {
+		return r.sum, err
+	}
+	return r.sum, r.payDebts(ctx)
+}
+
+// candidate is a message that a rule matches.
+type candidate struct {
+	entry  spool.Entry
+	rule   int
+	result Result
+	err    error // the rule failed on it, so nobody knows whether it matches
+}
+
+func limitText(name string, value any) string { return fmt.Sprintf("%s = %v", name, value) }
