@@ -1,0 +1,289 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/backscatterd/backscatterd/queuesweep"
+	"github.com/backscatterd/backscatterd/queuesweep/rule"
+)
+
+func (a *app) queueCommand() *cobra.Command {
+	return group("queue", "Look at sendmail's queues and act on messages by hand",
+		a.listCommand(), a.showCommand(), a.summaryCommand(),
+		a.byHandCommand(rule.Move, "Take messages out of the queue into the removed store"),
+		a.byHandCommand(rule.Delete, "Delete messages for good"),
+		a.byHandCommand(rule.Bounce, "Tell the senders in plain words, and take messages out of the queue into the removed store"),
+		a.byHandCommand(rule.Expire, "Have sendmail bounce messages as timed out"),
+		a.byHandCommand(rule.Hold, "Quarantine messages: they stay, and are not delivered"),
+		a.byHandCommand(rule.Release, "End the quarantine of messages"),
+		a.restoreCommand(),
+	)
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var where string
+	var asJSON, removed bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the messages of the queues",
+		Args:  onlyBehind("queue"),
+		RunE: func(cmd *cobra.Command, more []string) error {
+			a.queues = append(a.queues, more...)
+			set, err := condition(where)
+			if err != nil {
+				return err
+			}
+			s, err := a.looking()
+			if err != nil {
+				return err
+			}
+			list := s.List
+			if removed {
+				list = s.ListRemoved
+			}
+			rows := newRows(a.out, asJSON, s.Now())
+			err = list(cmd.Context(), queuesweep.ListOptions{Where: set, Emit: rows.add})
+			if !nothingDone(err) {
+				rows.end()
+			}
+			return statusOf(err)
+		},
+	}
+	cmd.Flags().StringVar(&where, "where", "", "only messages for which this `condition` holds")
+	cmd.Flags().BoolVar(&removed, "removed", false, "list the removed store instead of the queues")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) showCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ID ...",
+		Short: "Show messages: envelope, headers, why they are stuck, what the rules say",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			s, err := a.looking()
+			if err != nil {
+				return err
+			}
+			set, err := a.rules()
+			if err != nil {
+				return err
+			}
+			return statusOf(s.Show(cmd.Context(), ids, queuesweep.ListOptions{Rules: set, Emit: func(m queuesweep.Listed) {
+				if asJSON {
+					a.json(m)
+					return
+				}
+				showMessage(a.out, m, s.Now())
+			}}))
+		},
+	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func (a *app) summaryCommand() *cobra.Command {
+	var by, where string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "summary",
+		Short: "Count the messages by age and by domain, status, sender or rule",
+		Args:  onlyBehind("queue"),
+		RunE: func(cmd *cobra.Command, more []string) error {
+			a.queues = append(a.queues, more...)
+			set, err := condition(where)
+			if err != nil {
+				return err
+			}
+			s, err := a.looking()
+			if err != nil {
+				return err
+			}
+			rules, err := a.rules()
+			if err != nil {
+				return err
+			}
+			counts, err := s.SummaryBy(cmd.Context(), by, rules, set)
+			if counts == nil || nothingDone(err) {
+				return err
+			}
+			if asJSON {
+				for _, c := range counts {
+					a.json(c)
+				}
+			} else {
+				showCounts(a.out, by, counts)
+			}
+			return failed(err)
+		},
+	}
+	cmd.Flags().StringVar(&by, "by", "domain", "count by `key`: "+strings.Join(queuesweep.Groupings(), ", "))
+	cmd.Flags().StringVar(&where, "where", "", "only messages for which this `condition` holds")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// byHand are the flags of a command that acts on messages that a person names.
+type byHand struct {
+	where, reason string
+	dry, yes      bool
+	json          bool
+}
+
+func (a *app) byHandCommand(do rule.Action, short string) *cobra.Command {
+	var f byHand
+	cmd := &cobra.Command{
+		Use:   string(do) + " ID ... | --where CONDITION",
+		Short: short,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return a.actByHand(cmd, ids, rule.Rule{Do: do, Reason: f.reason, When: f.where}, f)
+		},
+	}
+	f.flags(cmd)
+	if do == rule.Hold {
+		cmd.Flags().StringVar(&f.reason, "reason", "", "`text` that mailq shows for the message")
+	}
+	return cmd
+}
+
+func (f *byHand) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.where, "where", "", "all messages for which this `condition` holds, instead of ids")
+	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "say what would be done, and do nothing")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask before acting on what --where matches")
+	jsonFlag(cmd, &f.json)
+}
+
+func (f byHand) check(ids []string) error {
+	switch {
+	case len(ids) == 0 && f.where == "":
+		return errors.New("name the messages: by their ids, or by --where CONDITION (queue list shows both)")
+	case len(ids) > 0 && f.where != "":
+		return errors.New("name the messages by their ids or by --where, not both")
+	}
+	return nil
+}
+
+func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand) error {
+	if err := f.check(ids); err != nil {
+		return err
+	}
+	report := a.report
+	var preview func(queuesweep.Result, func(io.Writer) error) error
+	if do.Do == rule.Bounce && f.dry && !f.json {
+		p := &previews{app: a, mbox: len(ids) != 1}
+		preview, report = p.print, p.report
+	}
+	if len(ids) > 0 {
+		s, err := a.acting(f.dry)
+		if err != nil {
+			return err
+		}
+		defer a.close()
+		return report(f.json, true, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+			return s.Act(cmd.Context(), ids, do, queuesweep.SweepOptions{DryRun: f.dry, Emit: emit, Preview: preview})
+		})
+	}
+	set, err := rule.CompileByHand(do)
+	if err != nil {
+		return err
+	}
+	if err := a.confirm(cmd, f, string(do.Do), func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+		s, err := a.acting(true)
+		if err != nil {
+			return queuesweep.Summary{}, err
+		}
+		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: true, Unlimited: true, Emit: emit})
+	}); err != nil {
+		return err
+	}
+	s, err := a.acting(f.dry)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return report(f.json, true, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: f.dry, Unlimited: true, Emit: emit, Preview: preview})
+	})
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var f byHand
+	cmd := &cobra.Command{
+		Use:   "restore ID ... | --where CONDITION",
+		Short: "Bring messages of the removed store back into the queues they came from",
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if err := f.check(ids); err != nil {
+				return err
+			}
+			set, err := condition(f.where)
+			if err != nil {
+				return err
+			}
+			restore := func(dry bool) func(func(queuesweep.Result)) (queuesweep.Summary, error) {
+				return func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+					s, err := a.acting(dry)
+					if err != nil {
+						return queuesweep.Summary{}, err
+					}
+					defer a.close()
+					return s.Restore(cmd.Context(), ids, set, queuesweep.SweepOptions{DryRun: dry, Emit: emit})
+				}
+			}
+			if f.where != "" {
+				if err := a.confirm(cmd, f, "restore", restore(true)); err != nil {
+					return err
+				}
+			}
+			return a.report(f.json, true, restore(f.dry))
+		},
+	}
+	f.flags(cmd)
+	return cmd
+}
+
+// condition compiles the value of --where; "" is no condition.
+func condition(where string) (*rule.Set, error) {
+	if where == "" {
+		return nil, nil
+	}
+	return rule.CompileCondition(where)
+}
+
+// confirm asks a person, at a terminal, before a condition acts on messages. A
+// script says --yes.
+func (a *app) confirm(cmd *cobra.Command, f byHand, verb string, dry func(func(queuesweep.Result)) (queuesweep.Summary, error)) error {
+	if f.dry || f.yes {
+		return nil
+	}
+	sum, err := dry(nil)
+	if err != nil {
+		return err
+	}
+	if sum.Matched == 0 {
+		return nil
+	}
+	question := fmt.Sprintf("%s %s? [y/N] ", verb, plural(sum.Matched, "message"))
+	if !isTerminal(a.stdin) {
+		return fmt.Errorf("%s %s: say --yes to do it, or --dry-run to see which", verb, plural(sum.Matched, "message"))
+	}
+	fmt.Fprint(a.stderr, question)
+	var answer string
+	fmt.Fscanln(a.stdin, &answer)
+	if a := strings.ToLower(answer); a != "y" && a != "yes" {
+		return errors.New("nothing was done")
+	}
+	return nil
+}
+
+func jsonFlag(cmd *cobra.Command, v *bool) {
+	cmd.Flags().BoolVar(v, "json", false, "print JSON, one object a line")
+}
+
+// json prints one object on a line of its own.
+func (a *app) json(v any) { a.out.json(v) }
