@@ -120,7 +120,10 @@ func (r *run) change(ctx context.Context, messages []candidate) (owing []Result,
 		}
 		audit = errors.Join(audit, r.tell(res))
 	}
-	return owing, audit
+	if audit != nil {
+		return owing, audit // the journal keeps the changes until they can be told
+	}
+	return owing, b.Forget()
 }
 
 func (r *run) tellAll(messages []candidate, err error) error {
@@ -227,7 +230,11 @@ func (r *run) addClaimed(ctx context.Context, b *spool.Batch, c candidate, cl *c
 	case rule.Delete:
 		return b.Delete(cl.claim, cl.file)
 	case rule.Hold:
-		return b.Hold(cl.claim, cl.file, r.reason(c.rule))
+		reason := r.reason(c.rule)
+		if reason != "" {
+			cl.res.Note = "reason: " + reason
+		}
+		return b.Hold(cl.claim, cl.file, reason)
 	case rule.Release:
 		return b.Release(cl.claim, cl.file)
 	case rule.Bounce:

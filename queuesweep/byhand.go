@@ -142,44 +142,63 @@ func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[s
 			res.Result = DryRun
 			return r.tell(res)
 		}
-		if err := r.restore(ctx, m); err != nil {
-			return r.tell(res.fail(err))
-		}
-		res.Result = Done
-		return r.tell(res)
+		return r.restore(ctx, m, res)
 	})
 }
 
-// restore brings one message back.
-func (r *run) restore(ctx context.Context, m spool.Stored) error {
-	if m.Record == nil {
-		return fmt.Errorf("message %s: the store has no record of the queue that it came from: move %s and its df there by hand, df first", m.ID, m.Path())
-	}
-	queue := r.spool.Folder(m.Record.Queue)
-	if queue == nil {
-		return fmt.Errorf("message %s came from %s, which is none of the queue folders now: name it with --queue, or in queue.directories", m.ID, m.Record.Queue)
+// restore brings one message back and tells what became of it.
+func (r *run) restore(ctx context.Context, m spool.Stored, res Result) error {
+	queue, err := r.origin(m)
+	if err != nil {
+		return r.tell(res.fail(err))
 	}
 	wait, cancel := context.WithTimeout(ctx, r.LockWait)
 	defer cancel()
 	b, err := r.store.Begin(wait, r.Now())
 	if err != nil {
-		return err
+		return r.tell(res.fail(err))
 	}
 	defer b.End()
+	if err = r.addRestore(b, m, queue); err == nil {
+		err = b.Commit()[0].Err
+	}
+	res.Result = Done
+	if err != nil {
+		res = res.fail(err)
+	}
+	if err := r.tell(res); err != nil {
+		return err
+	}
+	return b.Forget()
+}
+
+// origin is the queue folder that a message of the store came from.
+func (r *run) origin(m spool.Stored) (*spool.Folder, error) {
+	if m.Record == nil {
+		return nil, fmt.Errorf("message %s: the store has no record of the queue that it came from: move %s and its df there by hand, df first", m.ID, m.Path())
+	}
+	queue := r.spool.Folder(m.Record.Queue)
+	if queue == nil {
+		return nil, fmt.Errorf("message %s came from %s, which is none of the queue folders now: name it with --queue, or in queue.directories", m.ID, m.Record.Queue)
+	}
+	return queue, nil
+}
+
+func (r *run) addRestore(b *spool.Batch, m spool.Stored, queue *spool.Folder) error {
 	claim, err := m.Claim()
 	if err != nil {
 		return err
 	}
 	data, err := claim.Read(r.MaxControlFile)
+	var f *qf.File
 	if err == nil {
-		var f *qf.File
-		if f, err = qf.Parse(data); err == nil {
-			err = b.Restore(claim, f, queue)
-		}
+		f, err = qf.Parse(data)
+	}
+	if err == nil {
+		err = b.Restore(claim, f, queue)
 	}
 	if err != nil {
 		claim.Release()
-		return err
 	}
-	return b.Commit()[0].Err
+	return err
 }

@@ -182,6 +182,9 @@ func (l *lister) list(e spool.Entry) (Listed, bool) {
 	m.describe(msg.File)
 	m.Size = msg.Body.Size()
 	if err == nil && state != StateLocked && l.rd.body.missing() {
+		if _, err := e.Read(nil, l.rd.max); errors.Is(err, spool.ErrGone) {
+			return m, false // sendmail has just delivered it: the df goes first
+		}
 		m.Error = spool.ErrNoBody.Error()
 	}
 	if l.rules != nil && err == nil {

@@ -136,11 +136,20 @@ func (r *run) prepare(ctx context.Context) (partial, err error) {
 func (r *run) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.LockWait)
 	defer cancel()
-	ended, err := r.store.Recover(ctx)
-	if ended > 0 {
-		r.Log.Warn("finished or undid changes that were interrupted", "run", r.id, "changes", ended)
-	}
-	return err
+	var told error
+	r.store.Ended = func(e spool.Ended) { told = errors.Join(told, r.tellEnded(e)) }
+	_, err := r.store.Recover(ctx)
+	return errors.Join(err, told)
+}
+
+// tellEnded tells of a change that a killed process had begun, since that one
+// may not have come to telling it. It is no result of this run.
+func (r *run) tellEnded(e spool.Ended) error {
+	r.Log.Warn("finished or undid a change that was interrupted", "run", r.id, "id", e.ID, "queue", e.From, "action", e.Op)
+	return r.Audit.result(r.Now(), r.id, Result{
+		ID: e.ID, Queue: e.From, Action: Verb(e.Op), Result: Done, Recipients: []string{},
+		Note: "interrupted before: now finished, or undone where it was not yet made",
+	})
 }
 
 func (r *run) close() {

@@ -52,6 +52,7 @@ type Batch struct {
 	records []Record
 	owed    map[string]note // bounces to be sent for messages that are moved
 	day     *Folder
+	left    []intent // what the journal is to keep after Commit
 }
 
 // Begin takes the store's lock, waiting for another process as long as ctx
@@ -121,7 +122,7 @@ type Outcome struct {
 
 // Commit makes all changes added and returns their outcomes in that order. An
 // error of one does not keep the others from being made. Every step is on the
-// disk before the next one begins.
+// disk before the next one begins. Forget comes next.
 func (b *Batch) Commit() []Outcome {
 	if len(b.changes) == 0 {
 		return nil
@@ -132,7 +133,7 @@ func (b *Batch) Commit() []Outcome {
 	}
 	j := journal{b.store.top}
 	if err := b.announce(j); err != nil {
-		err = errors.Join(err, j.keep(b.pending.intents))
+		b.left = b.pending.intents
 		for i := range out {
 			out[i].Err = err
 		}
@@ -143,19 +144,23 @@ func (b *Batch) Commit() []Outcome {
 	b.step(out, change.land, decided)
 	b.step(out, change.clean, decided)
 
-	left := slices.Clone(b.pending.intents)
+	b.left = slices.Clone(b.pending.intents)
 	for i, c := range b.changes {
 		if out[i].journaled {
-			left = append(left, c.intent())
-		}
-	}
-	if err := j.keep(left); err != nil {
-		for i := range out {
-			out[i].Unfinished = out[i].Unfinished || out[i].Err == nil
-			out[i].Err = errors.Join(out[i].Err, err)
+			b.left = append(b.left, c.intent())
 		}
 	}
 	return out
+}
+
+// Forget empties the journal of the changes that Commit has made. Before it,
+// the caller writes down what was made: a process that dies in between leaves
+// the next one to look at them again and to write them down.
+func (b *Batch) Forget() error {
+	if len(b.changes) == 0 {
+		return nil
+	}
+	return journal{b.store.top}.keep(b.left)
 }
 
 // announce writes records, notes of bounces, and the journal, before anything

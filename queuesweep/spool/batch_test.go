@@ -260,6 +260,7 @@ func TestSameIDTwice(t *testing.T) {
 	for _, o := range b.Commit() {
 		w.must(o.Err)
 	}
+	w.must(b.Forget())
 	if found := w.find(l.id); !slices.Equal(found, []at{{w.queue2, "qf"}, {w.day(), "qf"}}) {
 		t.Errorf("found at %v", found)
 	}

@@ -12,6 +12,12 @@ import (
 	"github.com/backscatterd/backscatterd/queuesweep/qf"
 )
 
+// Ended is an interrupted change that was finished or undone.
+type Ended struct {
+	ID, Op string
+	From   string // the folder that the message was in
+}
+
 // unended are changes that a killed process has left and that could not be
 // ended, and why.
 type unended struct {
@@ -63,6 +69,9 @@ func (s *Store) recover() (left unended, err error) {
 			continue
 		}
 		left.ended++
+		if s.Ended != nil {
+			s.Ended(Ended{ID: in.ID, Op: in.Op, From: in.From.Control})
+		}
 	}
 	return left, j.keep(left.intents)
 }

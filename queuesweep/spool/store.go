@@ -21,6 +21,10 @@ import (
 // lock that lets one process at a time make changes. Safe for concurrent use.
 type Store struct {
 	Path string
+	// Ended, if set, is called for each interrupted change that was finished
+	// or undone, before the journal forgets it.
+	Ended func(Ended)
+
 	disk Disk
 	top  *dir
 }

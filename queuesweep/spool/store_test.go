@@ -108,6 +108,9 @@ func TestStoreIsMade(t *testing.T) {
 		if out := b.Commit(); len(out) > 0 {
 			t.Errorf("outcomes of nothing: %v", out)
 		}
+		if err := b.Forget(); err != nil {
+			t.Error(err)
+		}
 		b.End()
 	}
 }

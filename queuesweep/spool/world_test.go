@@ -2,6 +2,7 @@ package spool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -227,6 +228,12 @@ func (w *world) run(disk spool.Disk, op string) (said map[string]verdict, err er
 		}
 		said[o.ID] = verdict{o.Err, o.Unfinished}
 	}
+	if err := b.Forget(); err != nil {
+		for _, id := range added {
+			v := said[id]
+			said[id] = verdict{errors.Join(v.err, err), v.unfinished || v.err == nil}
+		}
+	}
 	return said, nil
 }
 
@@ -244,7 +251,8 @@ func (w *world) restore(sp *spool.Spool, st *spool.Store, said map[string]verdic
 			return nil
 		}
 		o := b.Commit()[0]
-		said[m.ID] = verdict{o.Err, o.Unfinished}
+		err = b.Forget()
+		said[m.ID] = verdict{errors.Join(o.Err, err), o.Unfinished || o.Err == nil && err != nil}
 		return nil
 	})
 }
