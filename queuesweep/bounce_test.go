@@ -17,6 +17,7 @@ import (
 	"github.com/backscatterd/backscatterd/dsn"
 	"github.com/backscatterd/backscatterd/queuesweep/qf"
 	"github.com/backscatterd/backscatterd/queuesweep/rule"
+	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
 // office takes bounces.
@@ -224,6 +225,30 @@ func TestRateLimit(t *testing.T) {
 	w.now = w.now.Add(2 * time.Minute)
 	if w.bounce(ids[3]); w.results[0].Action != Verb(rule.Bounce) || len(o.sent) != 4 {
 		t.Errorf("after the hour: %+v, %d sent", w.results, len(o.sent))
+	}
+}
+
+// What another process sends while a long run goes on counts too.
+func TestRateLimitMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	newOffice(w)
+	w.sweeper.Bounce.PerHour = 1
+	w.fill(spool.MaxBatch)
+	ids := w.queued()
+	w.put("6AOLt9900001", message{sender: "ann@example.org"})
+	w.put("6AOLt9900002", message{sender: "other@example.org"})
+	other := New(w.sweeper.Options)
+	w.during = func(r Result) {
+		if r.Action != Verb(rule.Bounce) || r.Sender != "a@b.example" {
+			return
+		}
+		if _, err := other.Act(t.Context(), []string{"6AOLt9900002"}, rule.Rule{Do: rule.Bounce}, SweepOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	w.bounce(append(ids, "6AOLt9900001")...)
+	if last := w.results[len(w.results)-1]; last.ID != "6AOLt9900001" || last.Action != Verb(rule.Move) {
+		t.Errorf("last result %+v", last)
 	}
 }
 

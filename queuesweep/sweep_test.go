@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -202,7 +203,7 @@ func TestStoreIsBusy(t *testing.T) {
 		t.Errorf("summary %+v, error %v", sum, err)
 	}
 	b.End()
-	w.sweeper.LockWait = 10e9
+	w.sweeper.LockWait = time.Minute
 	if sum, err := w.sweep(rule.Rule{When: "true"}); err != nil || sum.Done != 3 {
 		t.Errorf("summary %+v, error %v", sum, err)
 	}

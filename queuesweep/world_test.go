@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { audit.Close() })
 	w.sweeper = New(Options{
 		Places: func() ([]spool.Place, error) { return spool.PlacesAt(append([]string{w.queue}, w.extraFolders...)) },
-		Disk:   spool.System{}, Store: w.store, Workers: 2, MaxControlFile: 1 << 20, LockWait: 10 * time.Second,
+		Disk:   spool.System{}, Store: w.store, Workers: 2, MaxControlFile: 1 << 20, LockWait: time.Minute,
 		Audit: audit, Log: slog.New(slog.NewTextHandler(&w.log, nil)), Now: func() time.Time { return w.now },
 	})
 	return w

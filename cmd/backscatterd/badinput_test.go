@@ -231,7 +231,7 @@ func TestHugeControlFiles(t *testing.T) {
 		if err := cmd.Run(); err != nil {
 			t.Errorf("%v: %v\n%s", args, err, errs.String())
 		}
-		if !strings.Contains(out.String()+errs.String(), "the control file is too large: more than 33554432 bytes (queue.max_control_file)") {
+		if !strings.Contains(out.String()+errs.String(), "bytes, the limit is 33554432 (queue.max_control_file)") {
 			t.Errorf("%v: the large one is not reported", args)
 		}
 		if peak := peakOf(t, errs.String()); peak > limit {

@@ -22,10 +22,10 @@ type previews struct {
 }
 
 // report runs something as app.report does.
-func (p *previews) report(asJSON, asked bool, do func(emit func(queuesweep.Result)) (queuesweep.Summary, error)) error {
+func (p *previews) report(how telling, do func(emit func(queuesweep.Result)) (queuesweep.Summary, error)) error {
 	var said bytes.Buffer
 	p.stdout, p.app.out.Writer = p.app.out.Writer, &said
-	err := p.app.report(asJSON, asked, do)
+	err := p.app.report(how, do)
 	p.app.out.Writer = p.stdout
 	to := p.stdout
 	if p.n > 0 {

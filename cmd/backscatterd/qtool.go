@@ -82,7 +82,7 @@ func (a *app) qtool(cmd *cobra.Command, inv qtool.Invocation) error {
 		return err
 	}
 	defer a.close()
-	return a.report(inv.JSON, true, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+	return a.report(telling{json: inv.JSON, named: inv.Expr == "", quiet: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{
 			DryRun: inv.DryRun, Unlimited: true, Target: cleanPath(inv.Target), Only: src.wants, Emit: emit,
 		})

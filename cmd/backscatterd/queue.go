@@ -185,7 +185,7 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 			return err
 		}
 		defer a.close()
-		return report(f.json, true, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+		return report(telling{json: f.json, named: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 			return s.Act(cmd.Context(), ids, do, queuesweep.SweepOptions{DryRun: f.dry, Emit: emit, Preview: preview})
 		})
 	}
@@ -207,7 +207,7 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 		return err
 	}
 	defer a.close()
-	return report(f.json, true, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+	return report(telling{json: f.json, named: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: f.dry, Unlimited: true, Emit: emit, Preview: preview})
 	})
 }
@@ -240,7 +240,7 @@ func (a *app) restoreCommand() *cobra.Command {
 					return err
 				}
 			}
-			return a.report(f.json, true, restore(f.dry))
+			return a.report(telling{json: f.json, named: true}, restore(f.dry))
 		},
 	}
 	f.flags(cmd)

@@ -12,12 +12,17 @@ import (
 	"github.com/backscatterd/backscatterd/queuesweep"
 )
 
+// telling is how a run is reported.
+type telling struct {
+	json  bool
+	named bool // a person named the messages: what was passed over has failed them
+	quiet bool // nothing is said of a run that matched nothing: cron would mail it
+}
+
 // report runs something and prints what it does to each message, and a summary.
-// asked tells that a person named the messages: then what was passed over
-// because it was locked has failed them.
-func (a *app) report(asJSON, asked bool, do func(emit func(queuesweep.Result)) (queuesweep.Summary, error)) error {
+func (a *app) report(how telling, do func(emit func(queuesweep.Result)) (queuesweep.Summary, error)) error {
 	sum, err := do(func(r queuesweep.Result) {
-		if asJSON {
+		if how.json {
 			a.json(r)
 			return
 		}
@@ -26,15 +31,16 @@ func (a *app) report(asJSON, asked bool, do func(emit func(queuesweep.Result)) (
 	if err != nil && !sum.Summary {
 		return statusOf(err)
 	}
-	if asJSON {
+	switch {
+	case how.json:
 		a.json(sum)
-	} else {
+	case sum.Matched > 0 || !how.quiet:
 		a.printSummary(sum)
 	}
 	switch {
 	case err != nil:
 		return failed(err)
-	case sum.Failed > 0, sum.Limit != "", asked && sum.Skipped > 0:
+	case sum.Failed > 0, sum.Limit != "", how.named && sum.Skipped > 0:
 		return statusError{code: exitFailed}
 	}
 	return nil

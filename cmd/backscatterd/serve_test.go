@@ -48,7 +48,7 @@ func (s *site) serve() *daemon {
 // says waits for a line of the log.
 func (d *daemon) says(what string) {
 	d.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	var seen []string
 	for {
 		select {

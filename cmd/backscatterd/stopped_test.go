@@ -20,49 +20,31 @@ const all = "[sweep]\nmax_share = 1.0\nlock_wait = \"200ms\"\n[[rule]]\nname = \
 // sweep stands. Whatever ends it, every message is whole, in one place, and the
 // next one goes on from there.
 func TestSweepIsStopped(t *testing.T) {
-	const n = 3000
+	const n = 1000
 	for name, c := range map[string]struct {
-		stop   func(s *site, p *os.Process, results io.ReadCloser) error
+		stop   func(p *os.Process, results io.Closer) error
 		status int
 		says   string
 	}{
 		"by SIGTERM": {
-			func(s *site, p *os.Process, _ io.ReadCloser) error { return p.Signal(unix.SIGTERM) },
+			func(p *os.Process, _ io.Closer) error { return p.Signal(unix.SIGTERM) },
 			exitFailed, "interrupted: what was under way has been ended, the rest has not been begun",
 		},
 		"by a reader that goes away": {
-			func(_ *site, _ *os.Process, r io.ReadCloser) error { return r.Close() },
+			func(_ *os.Process, r io.Closer) error { return r.Close() },
 			exitFailed, "standard output: write /dev/stdout: broken pipe (stopped after the batch in hand; the audit log has all that was done)",
 		},
 		"by SIGKILL": {
-			func(_ *site, p *os.Process, _ io.ReadCloser) error { return p.Kill() },
+			func(p *os.Process, _ io.Closer) error { return p.Kill() },
 			-1, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newTestSite(t, t.TempDir(), all)
 			s.fill(n)
-			cmd := s.child("sweep", "--json")
-			var errs bytes.Buffer
-			cmd.Stderr = &errs
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			results := bufio.NewReaderSize(out, 16)
-			if _, err := results.ReadString('\n'); err != nil {
-				t.Errorf("the first result: %v", err)
-			}
-			if err := c.stop(s, cmd.Process, out); err != nil {
-				t.Error(err)
-			}
-			io.Copy(io.Discard, results)
-			cmd.Wait()
-			if got := cmd.ProcessState.ExitCode(); got != c.status || !strings.Contains(errs.String(), c.says) {
-				t.Errorf("exit status %d, want %d; it says\n%s", got, c.status, errs.String())
+			status, errs := s.stopped(c.stop)
+			if status != c.status || !strings.Contains(errs, c.says) {
+				t.Errorf("exit status %d, want %d; it says\n%s", status, c.status, errs)
 			}
 			if c.status < 0 { // the change in hand is ended by the next one
 				s.want(exitDone, "", "queue", "move", "--where", "false", "--yes")
@@ -80,6 +62,31 @@ func TestSweepIsStopped(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stopped begins a sweep, reads one result, stops it, and tells how it ended.
+func (s *site) stopped(stop func(*os.Process, io.Closer) error) (status int, stderr string) {
+	s.t.Helper()
+	cmd := s.child("sweep", "--json")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	results := bufio.NewReaderSize(out, 16)
+	if _, err := results.ReadString('\n'); err != nil {
+		s.t.Errorf("the first result: %v", err)
+	}
+	if err := stop(cmd.Process, out); err != nil {
+		s.t.Error(err)
+	}
+	io.Copy(io.Discard, results)
+	cmd.Wait()
+	return cmd.ProcessState.ExitCode(), errs.String()
 }
 
 // Without an audit log nothing is done.

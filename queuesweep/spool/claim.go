@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,9 +29,9 @@ var (
 
 // Read reads a control file into buf, which grows as needed, and returns the
 // bytes. No lock is taken: what is read may be old by the time it is looked at,
-// and whoever wants to act reads it again from a Claim. max bounds the size.
+// and whoever wants to act reads it again from a Claim. limit bounds the size.
 // Errors are ErrGone, ErrTooLarge, ErrUnsafe or what the disk says.
-func (e Entry) Read(buf []byte, max int64) ([]byte, error) {
+func (e Entry) Read(buf []byte, limit int64) ([]byte, error) {
 	disk := e.Folder.spool.disk
 	if e.Odd != "" {
 		return nil, fmt.Errorf("%w: %s", ErrUnsafe, e.Odd)
@@ -45,23 +46,35 @@ func (e Entry) Read(buf []byte, max int64) ([]byte, error) {
 			return nil, errors.Join(err, fmt.Errorf("%w: it is no regular file", ErrUnsafe))
 		}
 	}
-	if cap(buf) == 0 {
-		buf = make([]byte, 0, 16<<10)
-	}
-	buf = buf[:0]
+	return e.readAll(fd, slices.Grow(buf[:0], 16<<10), limit)
+}
+
+// readAll costs one call for a file that fits into buf, as nearly all do: a
+// regular file reads short only at its end. For a larger one it asks for the
+// size, so that buf grows once, and not at all for what is too large.
+func (e Entry) readAll(fd int, buf []byte, limit int64) ([]byte, error) {
+	disk := e.Folder.spool.disk
 	for {
 		n, err := disk.Read(fd, buf[len(buf):cap(buf)])
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", e.Path(), err)
 		}
 		buf = buf[:len(buf)+n]
-		if int64(len(buf)) > max {
-			return nil, fmt.Errorf("%w: more than %d bytes (queue.max_control_file)", ErrTooLarge, max)
+		size := int64(len(buf))
+		if len(buf) == cap(buf) {
+			st, err := disk.Fstat(fd)
+			if err != nil {
+				return nil, fmt.Errorf("stat %s: %w", e.Path(), err)
+			}
+			size = st.Size
 		}
-		if len(buf) < cap(buf) { // a regular file reads short only at its end
+		if size > limit {
+			return nil, fmt.Errorf("%w: %d bytes, the limit is %d (queue.max_control_file)", ErrTooLarge, size, limit)
+		}
+		if len(buf) < cap(buf) {
 			return buf, nil
 		}
-		buf = append(buf, 0)[:len(buf)]
+		buf = slices.Grow(buf, max(1, int(size)-len(buf)+1))
 	}
 }
 
@@ -203,9 +216,9 @@ func (c *Claim) checkSafe() error {
 }
 
 // Read reads the control file again, under the lock.
-func (c *Claim) Read(max int64) ([]byte, error) {
-	if c.stat.Size > max {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d (queue.max_control_file)", ErrTooLarge, c.stat.Size, max)
+func (c *Claim) Read(limit int64) ([]byte, error) {
+	if c.stat.Size > limit {
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d (queue.max_control_file)", ErrTooLarge, c.stat.Size, limit)
 	}
 	disk := c.Folder.spool.disk
 	buf := make([]byte, c.stat.Size)
