@@ -4,7 +4,7 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build demo deps test check fuzz bench accuracy clean
+.PHONY: all build demo deps test check fuzz bench bench-milter accuracy clean
 
 all: build
 
@@ -31,8 +31,12 @@ fuzz: ## every fuzz target for FUZZTIME (10 s) each
 bench: build ## sweep against grep and qtool.pl, in one run
 	$(GO) run ./test/bench
 
-accuracy: ## how well bounces are recognised, as a table by family
+bench-milter: ## the milter against a C filter that does nothing; needs gcc and libmilter-dev
+	$(GO) run ./test/bench/milter
+
+accuracy: ## how well bounces are recognised and judged, as tables by family
 	$(GO) test ./dsn -run '^TestAccuracy' -v
+	$(GO) test ./milter/evidence -run '^TestAccuracy' -v
 
 clean:
 	rm -f backscatterd

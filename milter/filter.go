@@ -54,12 +54,13 @@ type Filter struct {
 	suspect, legit, unknown atomic.Int64
 }
 
-// What is asked of the MTA. The answers to all but the end of the header, body
-// chunks and the end of the message change nothing, so none is given.
+// What is asked of the MTA. All but the end of the header and the end of the
+// message goes unanswered: what an answer costs both sides is more than what a
+// body costs of which nothing is wanted any more.
 const (
 	wantedActions = milter.OptAddHeader | milter.OptChangeHeader | milter.OptAddRcpt | milter.OptRemoveRcpt |
 		milter.OptQuarantine | milter.OptChangeFrom | milter.OptSetSymList
-	wantedProtocol = milter.OptNoUnknown | milter.OptNoData | milter.OptSkip |
+	wantedProtocol = milter.OptNoUnknown | milter.OptNoData | milter.OptNoBodyReply |
 		milter.OptNoConnReply | milter.OptNoHeloReply | milter.OptNoMailReply | milter.OptNoRcptReply | milter.OptNoHeaderReply
 )
 

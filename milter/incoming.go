@@ -36,7 +36,7 @@ func (s *session) take(m *milter.Modifier) (milter.Response, error) {
 		}
 	}
 	if s.msg.body == nil {
-		return milter.RespAccept, nil
+		return nil, nil
 	}
 	return s.judge(m)
 }
@@ -99,13 +99,13 @@ func (s *session) judge(m *milter.Modifier) (milter.Response, error) {
 		report.Cut = true
 	}
 	if report.Kind == dsn.None {
-		return milter.RespAccept, nil
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), judgeTimeout)
 	defer cancel()
 	j := s.msg.rules.Evidence.Weigh(ctx, evidence.Case{Report: report, From: s.from(), Envelope: s.envelope(), Now: s.msg.began})
 	if !tagged(j.Kind) {
-		return milter.RespAccept, nil
+		return nil, nil
 	}
 	action := s.action(j)
 	s.filter.count(j.Verdict)
@@ -117,7 +117,7 @@ func (s *session) judge(m *milter.Modifier) (milter.Response, error) {
 func (s *session) act(m *milter.Modifier, j evidence.Judgement, action Action) (milter.Response, error) {
 	switch action {
 	case Accept:
-		return milter.RespAccept, nil
+		return nil, nil
 	case Reject:
 		return milter.NewResponseStr('y', "550 5.7.1 "+s.msg.rules.RejectText), nil
 	case Discard:
@@ -137,7 +137,7 @@ func (s *session) act(m *milter.Modifier, j evidence.Judgement, action Action) (
 			return nil, fmt.Errorf("quarantine a bounce: %w", err)
 		}
 	}
-	return milter.RespAccept, nil
+	return nil, nil
 }
 
 // tagged reports whether a kind is told of in headers: bounces, and what else

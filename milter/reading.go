@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,19 +15,37 @@ var (
 	errEnough  = errors.New("nothing more is read of it")
 )
 
-// reading is a body being read, chunk by chunk as it comes, in a goroutine of its
-// own. It ends with finish or abandon, one of which must be called.
+// reading is a body being read as it comes. One that comes in one piece, as most
+// bounces do, is kept until its end; a longer one is read, chunk by chunk, in a
+// goroutine of its own, so that no more than one chunk is held. It ends with
+// finish or abandon, one of which must be called.
 type reading struct {
-	body   *io.PipeWriter
+	header []dsn.Field
+	first  []byte // the first chunk, while there is no second
+
+	body   *io.PipeWriter // to the goroutine; nil while there is none
 	done   chan struct{}
 	report dsn.Report
 	err    error
 	panic  error
 }
 
-func startReading(header []dsn.Field) *reading {
+// feed gives it a chunk, and reports whether it wants more. The chunk is kept.
+func (r *reading) feed(chunk []byte) (more bool) {
+	if r.first == nil {
+		r.first = chunk
+		return true
+	}
+	if r.body == nil {
+		r.start()
+	}
+	_, err := r.body.Write(chunk)
+	return err == nil
+}
+
+func (r *reading) start() {
 	from, body := io.Pipe()
-	r := &reading{body: body, done: make(chan struct{})}
+	r.body, r.done = body, make(chan struct{})
 	go func() {
 		defer close(r.done)
 		defer from.CloseWithError(errEnough)
@@ -35,20 +54,16 @@ func startReading(header []dsn.Field) *reading {
 				r.panic = fmt.Errorf("reading the body: %v\n%s", p, debug.Stack())
 			}
 		}()
-		r.report, r.err = dsn.ReadBody(header, from, dsn.Limits{})
+		r.report, r.err = dsn.ReadBody(r.header, io.MultiReader(bytes.NewReader(r.first), from), dsn.Limits{})
 	}()
-	return r
-}
-
-// feed gives it a chunk, and reports whether it wants more.
-func (r *reading) feed(chunk []byte) (more bool) {
-	_, err := r.body.Write(chunk)
-	return err == nil
 }
 
 // finish tells it that the body is over, and returns what it said. A panic of the
 // reader's comes up here, in the session, where it is caught and counted.
 func (r *reading) finish() (dsn.Report, error) {
+	if r.body == nil {
+		return dsn.ReadBody(r.header, bytes.NewReader(r.first), dsn.Limits{})
+	}
 	r.body.Close()
 	<-r.done
 	if r.panic != nil {
@@ -59,6 +74,8 @@ func (r *reading) finish() (dsn.Report, error) {
 
 // abandon ends it.
 func (r *reading) abandon() {
-	r.body.CloseWithError(errAborted)
-	<-r.done
+	if r.body != nil {
+		r.body.CloseWithError(errAborted)
+		<-r.done
+	}
 }

@@ -32,6 +32,8 @@ func lookIntoLedger(m config.Milter, now time.Time) (l evidence.Ledger, release 
 		if !errors.As(err, &damage) {
 			break
 		}
+		// It was the copy that was set aside.
+		err = fmt.Errorf("%s: %w", m.Ledger, damage.Cause)
 	}
 	if err != nil {
 		return closedLedger{err}, nil, fmt.Errorf("the ledger is not looked into: %w", err)

@@ -55,18 +55,13 @@ func (w *weighing) covered() {
 		return
 	}
 	for _, user := range w.users {
-		d := domainOf(user)
-		switch {
-		case w.notCovered[d]:
-			w.brake(NotCovered, Yes, "mail from %s also leaves elsewhere (not_covered)", d)
-			return
-		case !w.domains[d]:
+		if !w.domains[domainOf(user)] {
 			w.brake(NotCovered, Yes, "%s is not among our domains (our_domains): its mail may leave elsewhere", user)
 			return
 		}
 	}
-	// A newsletter service may send with the address of one domain in From, and
-	// have the bounces come to another.
+	// Also of the domains that the returned header names: a newsletter service may
+	// send with one domain in From, and have the bounces come to another.
 	for _, sender := range w.senders {
 		if d := domainOf(sender); w.notCovered[d] {
 			w.brake(NotCovered, Yes, "mail from %s also leaves elsewhere (not_covered)", d)
@@ -95,6 +90,8 @@ func (w *weighing) ledgerRuns() {
 		from = cover.Since
 	}
 	switch {
+	case cover.Since.After(w.Now):
+		w.brake(Gap, NotLooked, "this message came before the ledger began")
 	case w.Now.After(cover.Until):
 		w.brake(Gap, Yes, "what is known of the ledger ends on %s, before this message came", stamp(cover.Until))
 	case !cover.Covers(from, w.Now):

@@ -15,7 +15,11 @@ func (w *weighing) contras() {
 	w.neverSendsConfigured()
 	w.notSeenSending()
 	w.manyRecipients()
-	if !w.found(ForgedSignature) {
+	switch {
+	case w.found(ForgedSignature):
+	case w.noSigner():
+		w.contra(ForgedSignature, NotLooked, "there are no signing keys here")
+	default:
 		w.contra(ForgedSignature, No, "there is no wrong signature; a missing one is not held against a bounce")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/mail"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,14 +49,8 @@ func (m *Message) header() []dsn.Field {
 	if m.Envelope.Offline || !m.Envelope.SenderKnown {
 		return m.Header
 	}
-	out := make([]dsn.Field, 0, len(m.Header)+1)
-	out = append(out, dsn.Field{Name: "Return-Path", Value: "<" + m.Envelope.Sender + ">"})
-	for _, f := range m.Header {
-		if !strings.EqualFold(f.Name, "Return-Path") {
-			out = append(out, f)
-		}
-	}
-	return out
+	// dsn goes by the first one.
+	return slices.Insert(slices.Clone(m.Header), 0, dsn.Field{Name: "Return-Path", Value: "<" + m.Envelope.Sender + ">"})
 }
 
 // NeedsBody reports whether the body matters: what is no bounce by its header

@@ -32,7 +32,7 @@ func (w *weighing) noKeys(name Name) {
 		w.proof(name, Errored, "the signing keys cannot be read: %v", w.opts.KeysError)
 		return
 	}
-	w.proof(name, NotLooked, "there are no signing keys here")
+	w.proof(name, NotLooked, "there are no signing keys here (backscatterd key new makes one)")
 }
 
 func (w *weighing) batvTag() string {

@@ -81,6 +81,9 @@ func TestVerdictsRestOnEvidence(t *testing.T) {
 		if v == Suspect && (!kind.IsBounce() || failed(f)) {
 			t.Fatalf("suspect: %s, failed look-up: %v", kind, failed(f))
 		}
+		if decide(dsn.None, f) != "" {
+			t.Fatal("a verdict on ordinary mail")
+		}
 		if decide(kind, nil) != Unknown {
 			t.Fatal("without evidence, not unknown")
 		}

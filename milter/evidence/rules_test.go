@@ -135,6 +135,10 @@ func TestSupport(t *testing.T) {
 			w.setOuter("From", "MAILER-DAEMON")
 			w.ledger.wrote["alice@ours.example @there.example"] = now.Add(-time.Hour)
 		}, evidence.Unknown, "no-proof,wrote-to-domain,not-in-ledger,first-hop-not-ours"},
+		{"wrote to people here", func(t *testing.T, w *world) {
+			w.failed = []string{"bob@ours.example"}
+			w.ledger.wrote["alice@ours.example @ours.example"] = now.Add(-time.Hour)
+		}, evidence.Suspect, base},
 		{"somebody else wrote there", func(t *testing.T, w *world) {
 			w.ledger.wrote["ann@ours.example @there.example"] = now.Add(-time.Hour)
 		}, evidence.Suspect, base},
@@ -159,6 +163,35 @@ func TestWhatTheLedgerShouldKnow(t *testing.T) {
 
 func TestTwoContras(t *testing.T) {
 	check(t, []rule{
+		{"C2 our host greeted, whose own line was taken out", func(t *testing.T, w *world) {
+			w.received("from mail.ours.example (unknown [198.51.100.9]) by mx.there.example with ESMTP id 4F2A9C0D11")
+		}, evidence.Suspect, "no-proof,not-in-ledger"},
+		{"C2 our host by its address's name", func(t *testing.T, w *world) {
+			w.received("from mail.ours.example (HELO x) (198.51.100.9) by mx.there.example with SMTP")
+		}, evidence.Suspect, "no-proof,not-in-ledger"},
+		{"C2 HELO by a host that has the domain's name", func(t *testing.T, w *world) {
+			noLedger(w)
+			w.opts.Hosts = []string{"ours.example"}
+			w.received("from ours.example (x [198.51.100.9]) by mx.there.example with SMTP")
+		}, evidence.Unknown, "no-proof,our-message-id"},
+		{"C2 HELO to a host of ours", func(t *testing.T, w *world) {
+			noLedger(w)
+			w.received("from ours.example (x [198.51.100.9]) by mail.ours.example with SMTP")
+		}, evidence.Unknown, "no-proof"},
+		{"C2 HELO from a private address", func(t *testing.T, w *world) {
+			noLedger(w)
+			w.received("from ours.example (x [192.168.1.9]) by mx.there.example with SMTP")
+		}, evidence.Unknown, "no-proof,first-hop-not-ours"},
+		{"C2 HELO from an address of ours", func(t *testing.T, w *world) {
+			noLedger(w)
+			w.received("from ours.example (x [203.0.113.9]) by mx.there.example with SMTP")
+		}, evidence.Unknown, "no-proof,our-address"},
+		{"C4 where the envelope is a guess", func(t *testing.T, w *world) {
+			noLedger(w)
+			w.envelope.Recipients = append(w.envelope.Recipients, "ann@ours.example")
+			w.envelope.Offline = true
+			w.header = append([]string{"Return-Path: <>"}, w.header...)
+		}, evidence.Unknown, "no-proof,first-hop-not-ours"},
 		{"C2 alone", func(t *testing.T, w *world) { noLedger(w) }, evidence.Unknown, "no-proof,first-hop-not-ours"},
 		{"C2 HELO and first hop are one", func(t *testing.T, w *world) {
 			noLedger(w)
@@ -271,6 +304,9 @@ func TestBrakes(t *testing.T) {
 			}
 		}, evidence.Unknown, held("cut")},
 		{"not covered", func(t *testing.T, w *world) { w.envelope.Recipients = []string{"dave@partly.example"} }, evidence.Unknown, "no-proof,not-covered,first-hop-not-ours"},
+		{"not covered, and two contras", func(t *testing.T, w *world) {
+			w.envelope.Recipients = []string{"dave@partly.example", "dora@partly.example"}
+		}, evidence.Unknown, "no-proof,not-covered,first-hop-not-ours,many-recipients"},
 		{"not covered, by From", func(t *testing.T, w *world) { w.set("From", "News <news@partly.example>") }, evidence.Unknown, "no-proof,not-covered,first-hop-not-ours"},
 		{"not our domain", func(t *testing.T, w *world) { w.envelope.Recipients = []string{"alice@sub.ours.example"} }, evidence.Unknown, "no-proof,not-covered,first-hop-not-ours"},
 		{"not our domain, but a tag of ours", func(t *testing.T, w *world) { w.tag(t, "alice@forwarded.example", now) }, evidence.Legit, "batv"},

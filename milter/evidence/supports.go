@@ -6,7 +6,11 @@ import (
 
 // supports looks at what speaks for a bounce and could be forged.
 func (w *weighing) supports() {
-	if !w.found(ExpiredSignature) {
+	switch {
+	case w.found(ExpiredSignature):
+	case w.noSigner():
+		w.support(ExpiredSignature, NotLooked, "there are no signing keys here")
+	default:
 		w.support(ExpiredSignature, No, "there is no signature of ours that has expired")
 	}
 	w.ourRelay()
@@ -14,6 +18,9 @@ func (w *weighing) supports() {
 	w.ourMessageID()
 	w.wroteToDomain()
 }
+
+// noSigner: no signature can be checked.
+func (w *weighing) noSigner() bool { return w.opts.Token == nil && w.opts.BATV == nil }
 
 func (w *weighing) found(name Name) bool { return holds(w.findings, name) }
 
