@@ -5,12 +5,12 @@ import (
 	"net"
 )
 
-// Status is the endpoint for health checks and metrics.
+// Status is the endpoint for health checks.
 type Status struct {
 	Listen string `toml:"listen"` // host:port; "" for none
 }
 
-func defaultStatus() Status { return Status{Listen: "127.0.0.1:9780"} }
+func defaultStatus() Status { return Status{} }
 
 func (c *checker) status() {
 	listen := c.cfg.Status.Listen

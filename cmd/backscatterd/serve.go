@@ -108,6 +108,12 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, p parts, hup <-chan
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	checked, err := serveHealth(ctx, cfg.Status.Listen, g.log)
+	if err != nil {
+		g.close()
+		return err
+	}
+	defer func() { cancel(); <-checked }()
 	var f *filter
 	filtering := make(chan error, 1)
 	if p.milter {
