@@ -30,7 +30,16 @@ func TestMilterTaggedLocalUsers(t *testing.T) {
 	if !strings.Contains(string(page), prvsLines) {
 		t.Error("docs/milter.md does not have the lines that are tried here")
 	}
-	local := []string{"undefine(`MAIL_HUB')dnl", "LOCAL_DOMAIN(`" + ourDomain + "')dnl"}
+	// A local mailer that notes for whom it was called.
+	dir := t.TempDir()
+	mailer, delivered := filepath.Join(dir, "deliver"), filepath.Join(dir, "delivered")
+	if err := os.WriteFile(mailer, []byte("#!/bin/sh\ncat >/dev/null\necho \"$1\" >>"+delivered+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	local := []string{
+		"undefine(`MAIL_HUB')dnl", "LOCAL_DOMAIN(`" + ourDomain + "')dnl",
+		"define(`LOCAL_MAILER_PATH', `" + mailer + "')dnl", "define(`LOCAL_MAILER_ARGS', `deliver $u')dnl",
+	}
 	bounce := func(user string) lab.Envelope {
 		e := suspectBounce("root@" + ourDomain)
 		e.To = lab.To(user + "@" + ourDomain)
@@ -48,15 +57,13 @@ func TestMilterTaggedLocalUsers(t *testing.T) {
 		if answer := fromOutside(t, s.Lab, bounce(user)); !strings.HasPrefix(answer, "250") {
 			t.Fatalf("%s is answered %q", user, answer)
 		}
-		s.awaitQueue(ctx, i+1)
-	}
-	list, err := s.Mailq(ctx, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range list {
-		if len(m.Recipients) != 1 || !strings.EqualFold(m.Recipients[0].Address, "<root@"+ourDomain+">") {
-			t.Errorf("recipients %+v", m.Recipients)
+		s.awaitQueue(ctx, 1)
+		if _, err := s.RunQueue(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitQueue(ctx, 0)
+		if got, err := os.ReadFile(delivered); strings.ToLower(string(got)) != strings.Repeat("root\n", i+1) {
+			t.Errorf("delivered to %q, %v", got, err)
 		}
 	}
 }
@@ -115,6 +122,16 @@ func TestMilterLife(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.config, []byte(strings.Replace(string(text), "listen = ", "idle_timeout = \"1h\"\nlisten = ", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.serve.Process.Signal(unix.SIGHUP)
+	s.says(`msg="changed, and in effect after a restart only" keys=milter.idle_timeout`)
+
 	s.stopFilter()
 	ledger := filepath.Join(filepath.Dir(s.keys), "ledger.db")
 	if err := os.WriteFile(ledger, []byte(strings.Repeat("no ledger", 10_000)), 0o600); err != nil {
@@ -126,4 +143,12 @@ func TestMilterLife(t *testing.T) {
 	if got := status(); got != "legit kind=failed reasons=token" {
 		t.Errorf("with a new ledger: %q", got)
 	}
+}
+
+// Without a domain of ours there is no milter: one that is asked for is an error,
+// not a daemon that does nothing.
+func TestMilterIsOffWithoutDomains(t *testing.T) {
+	s := newSite(t, lab.Options{InMemory: true}, "[milter]\nlisten = \"unix:/nonexistent/m\"")
+	s.run(2, "serve", "--only", "milter")
+	s.run(2, "serve", "--only", "mail")
 }

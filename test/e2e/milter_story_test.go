@@ -87,3 +87,19 @@ func TestMilterStory(t *testing.T) {
 		})
 	}
 }
+
+// Mail that comes without a Message-ID gets one from sendmail, after the filter
+// has seen the header: it is that one which is signed and remembered.
+func TestMilterSignsTheIDThatSendmailGives(t *testing.T) {
+	s, ctx := newMailSite(t, mailOptions{only: "milter"})
+	out := s.sent(ctx, lab.Envelope{From: "joe@" + ourDomain, To: lab.To("ann@remote.example"),
+		Data: lab.Compose("How do you do?\n", "From: <joe@"+ourDomain+">", "To: <ann@remote.example>", "Subject: hello")})
+	if h := header(t, out); h.Get("Message-ID") == "" || h.Get("X-Backscatter-Token") == "" {
+		t.Fatalf("it left as\n%s", out.Data)
+	}
+	back := bounced(t, ctx, newRemote(t), out)
+	status := header(t, s.received(ctx, lab.Envelope{To: lab.To(back.To[0]), Data: back.Data})).Get("X-Backscatter-Status")
+	if !strings.HasPrefix(status, "legit kind=failed reasons=token,ledger-message") {
+		t.Errorf("its bounce is %q", status)
+	}
+}
