@@ -4,8 +4,9 @@ import "bytes"
 
 // findAddress gives the first mail address in text, and what comes after it.
 // It is lenient: what stands around an @ and could be a local part and a
-// domain is an address. Local parts of RFC 6531 are not looked for in text, where
-// words of languages without blanks would run into them: see typedAddress.
+// domain is an address. Local parts of RFC 6531 are looked for behind an angle
+// bracket only: in plain text, words of languages without blanks would run into
+// them (see also typedAddress).
 func findAddress(text []byte) (addr string, rest []byte, ok bool) {
 	from, to := addressSpan(text)
 	if from < 0 {
@@ -41,6 +42,15 @@ func localStart(text []byte, at int) int {
 	}
 	for i > 0 && at-i < 256 && localByte(text[i-1]) {
 		i--
+	}
+	if i > 0 && text[i-1] >= 0x80 {
+		j := i
+		for j > 0 && at-j < 256 && (text[j-1] >= 0x80 || localByte(text[j-1])) {
+			j--
+		}
+		if j > 0 && text[j-1] == '<' {
+			return j
+		}
 	}
 	// An SMTP source route, a mailto: and the like end in a colon; quotes and
 	// dashes stand around addresses in text, not in them.

@@ -54,10 +54,8 @@ func written(t testing.TB, n *Notice) string {
 	return b.String()
 }
 
-// Each kind of notice is written as its golden file says. After a change that is
-// meant: go test ./dsn -run TestCompose -update, and read the difference.
-func TestComposeGolden(t *testing.T) {
-	for name, n := range map[string]*Notice{
+func goldenNotices() map[string]*Notice {
+	return map[string]*Notice{
 		"plain": notice(nil),
 		"headers-only": notice(func(n *Notice) {
 			n.Body = nil
@@ -92,7 +90,13 @@ func TestComposeGolden(t *testing.T) {
 			n.Report.Recipients[0].Final = "bøb+x@dest.example"
 			n.Report.Recipients[0].Diagnostic = "550 5.1.1 bøb \xff unknown"
 		}),
-	} {
+	}
+}
+
+// Each kind of notice is written as its golden file says. After a change that is
+// meant: go test ./dsn -run TestCompose -update, and read the difference.
+func TestComposeGolden(t *testing.T) {
+	for name, n := range goldenNotices() {
 		t.Run(name, func(t *testing.T) {
 			got := written(t, n)
 			if err := lawful(got); err != nil {

@@ -146,7 +146,20 @@ func (p *parser) groupDone(b *block) {
 		rcpt.Original = ""
 	}
 	rcpt.Action = actionOf(action, rcpt.Status)
+	rcpt.Status = refined(rcpt.Status, rcpt.Diagnostic)
 	p.addRecipient(rcpt)
+}
+
+// refined gives the code of the other server's answer where the Status field
+// has the class alone, "other undefined status" (RFC 3463, section 3.1): Exim and
+// Courier write no more than that, and quote the answer beside it.
+func refined(status, diagnostic string) string {
+	if class, found := strings.CutSuffix(status, ".0.0"); found {
+		if code := findStatus([]byte(diagnostic)); strings.HasPrefix(code, class+".") {
+			return code
+		}
+	}
+	return status
 }
 
 // looseGroup takes a group that names no recipient: a blank line too many put

@@ -106,3 +106,17 @@ func (e endless) Read(p []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// A returned header that ends with the input, and not where its part ends, may
+// have had more.
+func TestReturnedHeaderCutOffByTheEnd(t *testing.T) {
+	const whole = "From: MAILER-DAEMON@x.example\nContent-Type: multipart/report; report-type=delivery-status; boundary=x\n\n" +
+		"--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x.example\n\nFinal-Recipient: rfc822; a@x.example\nAction: failed\nStatus: 5.1.1\n\n" +
+		"--x\nContent-Type: message/rfc822\n\nFrom: b@y.example\nDate: Tue, 24 Nov 2026 11:00:00 +0000\nMessage-ID: <1@y.example>\n"
+	for end, complete := range map[string]bool{"": false, "\n": true, "\nbody\n": true, "--x--\n": true} {
+		r, err := Read(strings.NewReader(whole+end), Limits{})
+		if err != nil || r.Returned.Complete != complete || r.Cut == complete {
+			t.Errorf("ending in %q: complete %v, cut %v, %v", end, r.Returned.Complete, r.Cut, err)
+		}
+	}
+}

@@ -118,7 +118,7 @@ func (p *parser) eachPart(s *source, me, depth int) {
 			return
 		}
 		b := &p.part
-		b.scan(s, p.limits.HeaderBytes)
+		p.scanPart(b, s)
 		p.report.Cut = p.report.Cut || b.cut
 		if isMessageHeader(b) {
 			p.takeReturned(b, inPart)
@@ -152,7 +152,7 @@ func (p *parser) returned(s *source) {
 		return
 	}
 	b := &p.group
-	b.scan(s, p.limits.HeaderBytes)
+	p.scanPart(b, s)
 	for p.quality < inPart {
 		if len(b.spans) == 0 {
 			line, ok := s.next()
@@ -163,12 +163,21 @@ func (p *parser) returned(s *source) {
 			if line = unquote(line); nameEnd(line) > 0 && knownField(line[:nameEnd(line)]) {
 				s.last = line
 				s.unread()
-				b.scan(s, p.limits.HeaderBytes)
+				p.scanPart(b, s)
 			}
 			continue
 		}
 		p.report.Cut = p.report.Cut || b.cut
 		p.takeReturned(b, inPart)
+	}
+}
+
+// scanPart reads a header within a part. One that ends with the input, and not
+// with a blank line or a boundary, was cut in the middle.
+func (p *parser) scanPart(b *block, s *source) {
+	b.scan(s, p.limits.HeaderBytes)
+	if len(b.spans) > 0 && !b.ended && s.at < 0 && len(s.open) > 0 {
+		b.cut = true
 	}
 }
 

@@ -53,13 +53,7 @@ func (p *parser) recipients(f finding) {
 			chosen = append(chosen, c)
 		}
 	}
-	action := Failed
-	if f.delayed || p.sign.delayed && !f.failed {
-		action = Delayed
-	}
-	if f.form != nil && f.form.kind != "" {
-		action = f.form.kind
-	}
+	action := p.fate(f)
 	for i, c := range chosen {
 		stop := len(p.note)
 		if i+1 < len(chosen) {

@@ -1,6 +1,9 @@
 package dsn
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // findStatus gives the first enhanced status code in text, "" if there is none
 // (RFC 3463, section 2).
@@ -78,4 +81,22 @@ func graver(a, b string) bool {
 		return a[0] > b[0]
 	}
 	return b[1:] == ".0.0" && a[1:] != ".0.0"
+}
+
+// fate is what a text says has happened, where no delivery-status field does.
+func (p *parser) fate(f finding) Kind {
+	switch {
+	case f.form != nil && f.form.kind != "":
+		return f.form.kind
+	case p.sign.receipt:
+		// sendmail (savemail.c) puts no group for an alias of several
+		// addresses into its report, only this line.
+		if strings.Contains(p.low, "expanded to multiple addresses") {
+			return Expanded
+		}
+		return Delivered
+	case f.delayed || p.sign.delayed && !f.failed:
+		return Delayed
+	}
+	return Failed
 }

@@ -41,21 +41,20 @@ func (s *site) delivered(ctx context.Context) lab.Delivery {
 	return got[0]
 }
 
-// A rule bounces a message that is really stuck: its sender gets a bounce from
-// the null sender, which says in words and for machines what has happened, and
-// readers that are not ours understand it.
-func TestBounceReachesTheSender(t *testing.T) {
-	type story struct {
-		name     string
-		envelope lab.Envelope
-		refuse   map[string]string // answer by recipient
-		want     map[string]string // status by recipient that is reported on
-		readers  map[string]string // the same by original recipient, where there is one
-		contains []string
-	}
+// bounceStory is a message that is stuck, and what its sender is told.
+type bounceStory struct {
+	name     string
+	envelope lab.Envelope
+	refuse   map[string]string // answer by recipient
+	want     map[string]string // status by recipient that is reported on
+	readers  map[string]string // the same by original recipient, where there is one
+	contains []string
+}
+
+func bounceStories() []bounceStory {
 	const full = "452 4.2.2 Mailbox full"
 	to := func(address string, args ...string) lab.Recipient { return lab.Recipient{Address: address, Args: args} }
-	for _, st := range []story{
+	return []bounceStory{
 		{
 			name:     "one recipient",
 			envelope: lab.Envelope{From: "ann@customer.example", To: lab.To("bob@dest.example"), Data: lab.Compose("At noon?\n", "Subject: lunch?", "From: ann@customer.example", "Message-ID: <a@x>")},
@@ -87,7 +86,14 @@ func TestBounceReachesTheSender(t *testing.T) {
 			want:     map[string]string{"bob@dest.example": "4.2.2"},
 			contains: []string{"Content-Type: text/rfc822-headers", "The header of your message is attached."},
 		},
-	} {
+	}
+}
+
+// A rule bounces a message that is really stuck: its sender gets a bounce from
+// the null sender, which says in words and for machines what has happened, and
+// readers that are not ours understand it.
+func TestBounceReachesTheSender(t *testing.T) {
+	for _, st := range bounceStories() {
 		t.Run(st.name, func(t *testing.T) {
 			s := newSite(t, lab.Options{InMemory: true}, bouncing)
 			ctx := s.start()

@@ -237,3 +237,30 @@ func TestBounceOfInternationalizedMail(t *testing.T) {
 		}
 	}
 }
+
+// As Debian's /usr/sbin/sendmail does it, by way of submit.cf: the null sender
+// and the 8-bit text come through, and where the daemon is down the bounce waits
+// in the client queue.
+func TestBounceByTheSubmissionProgram(t *testing.T) {
+	s := newSite(t, lab.Options{InMemory: true}, bouncing)
+	s = s.with(fmt.Sprintf("%q", s.SendmailCommand()), fmt.Sprintf("%q", s.SendmailCommand()+"-client"))
+	ctx := s.start()
+	m := must(s.Deferred(ctx, "452 4.2.2 Mailbox full", 1, "Subject: d\xc3\xaener"))(t)
+	down := must(s.Deferred(ctx, "452 4.2.2 Mailbox full", 1))(t)
+	found, _ := s.act(0, "queue", "bounce", m.ID)
+	if r := s.one(found, queuesweep.Done); r.Note != "" {
+		t.Errorf("note %q", r.Note)
+	}
+	if d := s.delivered(ctx); d.From != "" || !slices.Equal(d.To, []string{strings.Trim(m.Sender, "<>")}) ||
+		d.Mail.Body != "8BITMIME" || !bytes.Contains(d.Data, []byte("\r\nSubject: d\xc3\xaener\r\n")) {
+		t.Errorf("delivery %+v:\n%s", d.Mail, d.Data)
+	}
+	if err := s.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.act(0, "queue", "bounce", down.ID)
+	waiting := must(filepath.Glob(filepath.Join(s.ClientQueue, "qf*")))(t)
+	if len(waiting) != 1 || s.owed(down.ID) {
+		t.Errorf("in the client queue %v, owed %v", waiting, s.owed(down.ID))
+	}
+}
