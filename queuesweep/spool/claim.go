@@ -14,7 +14,7 @@ import (
 
 var (
 	// ErrLocked: sendmail, or another tool, has the message in hand.
-	ErrLocked = errors.New("locked: sendmail is working on it")
+	ErrLocked = errors.New("locked: sendmail or another tool is working on it")
 	// ErrGone: there is no such control file any more.
 	ErrGone = errors.New("not in the queue (any more)")
 	// ErrChanged: the control file changed hands between open and lock.
