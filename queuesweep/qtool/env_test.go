@@ -9,6 +9,7 @@ import (
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/vm"
 
+	"github.com/backscatterd/backscatterd/queuesweep/perlnum"
 	"github.com/backscatterd/backscatterd/queuesweep/qtool"
 )
 
@@ -72,7 +73,7 @@ func (m message) env() map[string]any {
 					h.condition == "" && len(h.name) > 1 && strings.EqualFold(h.name[1:], name)
 			})
 		},
-		"number": qtool.Number,
+		"number": perlnum.Value,
 	}
 }
 

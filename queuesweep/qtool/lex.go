@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/backscatterd/backscatterd/queuesweep/perlnum"
 )
 
 // scanner reads the text of an expression from left to right. Perl cannot be
@@ -153,12 +155,12 @@ func (s *scanner) numeral(negative bool) (numeral, error) {
 		s.i++
 		written += "." + digits()
 	}
-	if n := exponentLength(s.rest()); n > 0 {
+	if n := perlnum.ExponentLength(s.rest()); n > 0 {
 		whole = false
 		written += s.src[s.i : s.i+n]
 		s.i += n
 	}
-	n := numeral{at: at(start), value: Number(written), text: written}
+	n := numeral{at: at(start), value: perlnum.Value(written), text: written}
 	if n.value > maxNumber {
 		return numeral{}, s.errorAt(start, "", "this number is too large")
 	}
@@ -174,7 +176,7 @@ func (s *scanner) numeral(negative bool) (numeral, error) {
 // maxNumber is past every time, size and count that a queue file can hold.
 const maxNumber = 1e300
 
-func isExponent(text string) bool { return exponentLength(text) > 0 }
+func isExponent(text string) bool { return perlnum.ExponentLength(text) > 0 }
 
 // unsupported says of an operator of Perl's that is none of ours why, and what
 // to write instead.

@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/backscatterd/backscatterd/queuesweep/perlnum"
 	"github.com/backscatterd/backscatterd/queuesweep/qtool"
 )
 
@@ -296,12 +297,12 @@ func TestNumber(t *testing.T) {
 	for i, answer := range perl(t, questions) {
 		text := questions[i].m.first("S")
 		want := strings.TrimPrefix(questions[i].perl, "$msg{sender} == ")
-		n, ours := qtool.Number(strings.Replace(want, "9**9**9", "inf", 1)), "0"
-		if qtool.Number(text) == n {
+		n, ours := perlnum.Value(strings.Replace(want, "9**9**9", "inf", 1)), "0"
+		if perlnum.Value(text) == n {
 			ours = "1"
 		}
 		if ours != answer {
-			t.Errorf("Number(%q) is %v; Perl says %s to == %s", text, qtool.Number(text), answer, want)
+			t.Errorf("Number(%q) is %v; Perl says %s to == %s", text, perlnum.Value(text), answer, want)
 		}
 	}
 }

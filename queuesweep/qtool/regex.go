@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/backscatterd/backscatterd/queuesweep/perlnum"
 )
 
 // rewriter turns a Perl pattern into RE2, from left to right.
@@ -257,7 +259,7 @@ var looseRepetition = regexp.MustCompile(`^\{\s*[0-9]*\s*,?\s*[0-9]*\s*\}`)
 func (r *rewriter) brace() error {
 	if q := repetition.FindString(r.rest()); q != "" {
 		for _, n := range strings.Split(strings.Trim(q, "{}"), ",") {
-			if Number(n) > 1000 {
+			if perlnum.Value(n) > 1000 {
 				return r.fail(r.i, "write + or *", "RE2 repeats at most 1000 times")
 			}
 		}

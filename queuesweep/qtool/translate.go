@@ -5,6 +5,8 @@ import (
 	"math"
 	"regexp"
 	"strings"
+
+	"github.com/backscatterd/backscatterd/queuesweep/perlnum"
 )
 
 // translator turns the parsed expression into a condition.
@@ -159,7 +161,7 @@ func (t *translator) operand(n node, opPos int, op string) (operand, error) {
 	case text:
 		t.words = append(t.words, n.value)
 		v := operand{constant: true, text: n.value}
-		v.number, v.numeric = leadingNumber(n.value)
+		v.number, v.numeric = perlnum.Leading(n.value)
 		v.numeric = v.numeric && !math.IsInf(v.number, 0) && !math.IsNaN(v.number) || strings.TrimSpace(n.value) == ""
 		return v, nil
 	case reference:

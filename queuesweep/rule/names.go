@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/backscatterd/backscatterd/dsn"
+	"github.com/backscatterd/backscatterd/queuesweep/perlnum"
 	"github.com/backscatterd/backscatterd/queuesweep/qf"
 )
 
@@ -103,7 +104,7 @@ func environment(j *Judge) map[string]any {
 		"macro":       func(name string) string { return file().Macro(name) },
 		"line":        func(code string) string { return firstLine(file(), code) },
 		"lines":       func(code string) []string { return allLines(file(), code) },
-		"number":      perlNumber,
+		"number":      perlnum.Value,
 
 		"size":   func() int { return j.size() },
 		"df_age": func() time.Duration { return j.dfAge() },
