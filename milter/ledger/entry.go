@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"strings"
 	"time"
+
+	"github.com/backscatterd/backscatterd/milter/internal/canonical"
 )
 
 // What an entry is about. The kind is the first byte of its key.
@@ -101,23 +103,23 @@ func (h hasher) key(kind byte, fields ...string) (k key) {
 }
 
 func (h hasher) sender(address string) (s [8]byte) {
-	copy(s[:], h.sum('S', canonicalAddress(address)))
+	copy(s[:], h.sum('S', canonical.Address(address)))
 	return s
 }
 
 // entries are all that is kept of a message.
 func (h hasher) entries(m Message, now time.Time) map[key]entry {
 	at := seconds(now)
-	sender := canonicalAddress(m.Sender)
+	sender := canonical.Address(m.Sender)
 	out := map[key]entry{
 		h.key(kindTotal):          {at: at, count: 1},
 		h.key(kindSender, sender): {at: at},
 	}
-	if id := canonicalID(m.MessageID); id != "" {
+	if id := canonical.MessageID(m.MessageID); id != "" {
 		out[h.key(kindMessage, id)] = entry{at: at, sender: h.sender(m.Sender)}
 	}
 	for _, r := range m.Recipients {
-		r = canonicalAddress(r)
+		r = canonical.Address(r)
 		out[h.key(kindPair, sender, r)] = entry{at: at}
 		if domain := domainOf(r); domain != "" {
 			out[h.key(kindSenderDom, sender, domain)] = entry{at: at}
@@ -129,7 +131,7 @@ func (h hasher) entries(m Message, now time.Time) map[key]entry {
 
 // wrote is the key that answers Wrote.
 func (h hasher) wrote(sender, recipient string) (key, error) {
-	sender, recipient = canonicalAddress(sender), canonicalAddress(recipient)
+	sender, recipient = canonical.Address(sender), canonical.Address(recipient)
 	domain, anybody := strings.CutPrefix(recipient, "@")
 	switch {
 	case sender == "" && anybody:
@@ -142,23 +144,6 @@ func (h hasher) wrote(sender, recipient string) (key, error) {
 		return h.key(kindSenderDom, sender, domain), nil
 	}
 	return h.key(kindPair, sender, recipient), nil
-}
-
-// canonicalAddress: ASCII in lower case, for hosts fold what they send back.
-func canonicalAddress(s string) string {
-	s = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "<"), ">")
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
-}
-
-func canonicalID(s string) string {
-	s = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(s)
-	return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
 }
 
 func domainOf(address string) string {

@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/backscatterd/backscatterd/milter/internal/canonical"
 )
 
 // Sent implements Ledger.
 func (l *Embedded) Sent(messageID, sender string) (Hit, error) {
-	id := canonicalID(messageID)
+	id := canonical.MessageID(messageID)
 	if id == "" {
 		return Hit{}, nil
 	}

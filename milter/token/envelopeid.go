@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/backscatterd/backscatterd/milter/internal/canonical"
 )
 
 // An envelope id is bsg1.<key id>.<day>.<mail>.<signature>: <mail> is a keyed
@@ -26,7 +28,7 @@ func (s *Signer) SignEnvelopeID(sender, messageID string, now time.Time) (string
 		return "", ErrNoKey
 	}
 	key := s.keys[0]
-	mail := hex.EncodeToString(seal(key.Secret, "backscatterd envelope mail v1", canonicalID(messageID)).Sum(nil))[:mailDigits]
+	mail := hex.EncodeToString(seal(key.Secret, "backscatterd envelope mail v1", canonical.MessageID(messageID)).Sum(nil))[:mailDigits]
 	made := day(now)
 	return fmt.Sprintf("%s.%s.%d.%s.%s", envelopeMark, key.ID, made, mail, sealEnvelope(key, made, mail, sender)), nil
 }
@@ -57,6 +59,6 @@ func (s *Signer) CheckEnvelopeID(envid string, now time.Time, senders ...string)
 }
 
 func sealEnvelope(key Key, made int, mail, sender string) string {
-	sum := seal(key.Secret, "backscatterd envelope id v1", key.ID, strconv.Itoa(made), mail, canonicalSender(sender)).Sum(nil)
+	sum := seal(key.Secret, "backscatterd envelope id v1", key.ID, strconv.Itoa(made), mail, canonical.Address(sender)).Sum(nil)
 	return hex.EncodeToString(sum)[:sealDigits]
 }

@@ -25,6 +25,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/backscatterd/backscatterd/milter/internal/canonical"
 )
 
 // Header is the name of the header field that holds a token.
@@ -145,7 +147,7 @@ func (s *Signer) check(keyID string, made int, now time.Time, genuine func(Key) 
 }
 
 func (t Token) mac(key Key, sender, messageID string) (sum [sha256.Size]byte) {
-	seal(key.Secret, "backscatterd token v1", key.ID, strconv.Itoa(t.Day), canonicalSender(sender), canonicalID(messageID)).Sum(sum[:0])
+	seal(key.Secret, "backscatterd token v1", key.ID, strconv.Itoa(t.Day), canonical.Address(sender), canonical.MessageID(messageID)).Sum(sum[:0])
 	return sum
 }
 
@@ -192,26 +194,6 @@ func seal(secret []byte, fields ...string) hash.Hash {
 		mac.Write([]byte(f))
 	}
 	return mac
-}
-
-// canonicalSender: no brackets, and ASCII in lower case, for hosts fold what
-// they send back.
-func canonicalSender(s string) string {
-	s = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "<"), ">")
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
-}
-
-// canonicalID: without brackets and without the white space of folding. Nothing
-// else, for RFC 5322 §3.6.4 gives a Message-ID no other spelling.
-func canonicalID(s string) string {
-	s = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(s)
-	return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
 }
 
 func isKeyID(s string) bool {
