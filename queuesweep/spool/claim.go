@@ -199,9 +199,12 @@ func sameFile(a, b unix.Stat_t) bool {
 	return a.Dev == b.Dev && a.Ino == b.Ino && a.Nlink == b.Nlink && a.Size == b.Size && a.Uid == b.Uid && a.Gid == b.Gid
 }
 
-// checkSafe refuses what readqf() would call bogus by its mode, and a file
-// that has another name elsewhere, which a rename would not take along.
+// checkSafe refuses what readqf() would call bogus by its owner or mode, and a
+// file that has another name elsewhere, which a rename would not take along.
 func (c *Claim) checkSafe() error {
+	if c.Folder != nil && !c.Folder.trusts(c.stat) {
+		return fmt.Errorf("%w: it belongs to user %d, whom sendmail would not trust with it", ErrUnsafe, c.stat.Uid)
+	}
 	unsafe := uint32(unix.S_IWOTH | unix.S_IWGRP)
 	if c.Folder != nil && c.Folder.fileMode&unix.S_IWGRP != 0 {
 		unsafe &^= unix.S_IWGRP

@@ -262,6 +262,39 @@ func TestGroupWritableWhereItIsMeantToBe(t *testing.T) {
 	}
 }
 
+// A control file that belongs to neither root, nor the folder's owner, nor the
+// trusted user is left alone, as sendmail would.
+func TestOwnersThatAreTrusted(t *testing.T) {
+	for name, c := range map[string]struct {
+		owner   int
+		trusted uint32
+		ok      bool
+	}{
+		"the folder's owner": {owner, 0, true},
+		"root":               {0, 0, true},
+		"the trusted user":   {4711, 4711, true},
+		"somebody else":      {4711, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			w := flat(t, 1)
+			w.must(os.Chown(w.first(), c.owner, group))
+			sp, err := spool.Open(spool.System{}, []spool.Place{{Path: w.queue, Root: w.queue, Trusted: c.trusted}})
+			w.must(err)
+			defer sp.Close()
+			e, err := sp.Find(w.letters[0].id)
+			w.must(err)
+			cl, err := e.Claim()
+			if cl != nil {
+				defer cl.Release()
+			}
+			if c.ok != (err == nil) || err != nil && !errors.Is(err, spool.ErrUnsafe) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // The size of a control file is bounded, whatever buffer it is read into.
 func TestReadIsBounded(t *testing.T) {
 	noLeak(t)

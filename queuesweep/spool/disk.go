@@ -175,6 +175,8 @@ type dir struct {
 	path string
 	dev  uint64
 	ino  uint64
+	uid  uint32
+	gid  uint32
 	mode uint32
 }
 
@@ -202,7 +204,7 @@ func newDir(disk Disk, fd int, path string, err error) (*dir, error) {
 		disk.Close(fd)
 		return nil, fmt.Errorf("stat folder %s: %w", path, err)
 	}
-	return &dir{disk: disk, fd: fd, path: path, dev: st.Dev, ino: st.Ino, mode: st.Mode}, nil
+	return &dir{disk: disk, fd: fd, path: path, dev: st.Dev, ino: st.Ino, uid: st.Uid, gid: st.Gid, mode: st.Mode}, nil
 }
 
 func (d *dir) close() error { return d.disk.Close(d.fd) }

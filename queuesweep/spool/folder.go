@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -26,6 +27,7 @@ type Folder struct {
 	top        *dir
 	qf, df, xf *dir
 	fileMode   uint32
+	trusted    uint32
 	together   bool // of the store, where a df lies with its qf whatever the d line says
 }
 
@@ -39,6 +41,8 @@ type Place struct {
 	FileMode uint32
 	// CF is the sendmail.cf that names the folder, "" if a person did.
 	CF string
+	// Trusted is the number of sendmail's TrustedUser; root is trusted always.
+	Trusted uint32
 }
 
 // Spool is a set of open queue folders. Safe for concurrent use.
@@ -76,7 +80,7 @@ func (s *Spool) open(p Place) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue %s: %w%s", p.Path, err, hint(err))
 	}
-	f := &Folder{Path: p.Path, Name: relativeName(p.Root, p.Path), Root: p.Root, CF: p.CF, spool: s, top: top, qf: top, df: top, xf: top, fileMode: p.FileMode}
+	f := &Folder{Path: p.Path, Name: relativeName(p.Root, p.Path), Root: p.Root, CF: p.CF, spool: s, top: top, qf: top, df: top, xf: top, fileMode: p.FileMode, trusted: p.Trusted}
 	if p.FileMode == 0 {
 		f.fileMode = top.mode & unix.S_IWGRP // a client queue, which its group shares
 	}
@@ -121,6 +125,18 @@ func (f *Folder) checkClosed() error {
 		}
 	}
 	return nil
+}
+
+// trusts tells whether a control file's owner may have written it: root, the
+// user that runs us or sendmail (whose folder it is), sendmail's trusted user;
+// in a client queue, which its group shares, any member of the group.
+func (f *Folder) trusts(st unix.Stat_t) bool {
+	switch st.Uid {
+	case 0, uint32(os.Geteuid()), f.qf.uid, f.trusted:
+		return true
+	}
+	shared := f.qf.mode&f.fileMode&unix.S_IWGRP != 0 && st.Gid == f.qf.gid
+	return f.together || shared
 }
 
 // relativeName is qp_name of sendmail's queue paths.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/backscatterd/backscatterd/queuesweep/sendmailcf"
@@ -20,11 +22,31 @@ func PlacesOf(cf string) ([]Place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cf, err)
 	}
+	trusted, err := userNumber(s.TrustedUser)
+	if err != nil {
+		return nil, fmt.Errorf("%s: O TrustedUser: %w", cf, err)
+	}
 	places, err := expand(s.Paths(), s.Root(), s.QueueFileMode)
 	for i := range places {
-		places[i].CF = cf
+		places[i].CF, places[i].Trusted = cf, trusted
 	}
 	return places, err
+}
+
+// userNumber takes a name or a number, as the option does; "" is root.
+func userNumber(name string) (uint32, error) {
+	if name == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(u.Uid, 10, 32)
+	return uint32(n), err
 }
 
 // PlacesAt finds the queue folders of paths as a person names them. A path may

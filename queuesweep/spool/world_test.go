@@ -103,6 +103,7 @@ func newWorld(t testing.TB, l layout, a, b string, n int, held bool) *world {
 		for _, part := range []string{"", "qf", "df", "xf"} {
 			if part == "" || l.split {
 				w.must(os.Mkdir(filepath.Join(q, part), 0o700))
+				w.must(os.Chown(filepath.Join(q, part), owner, group)) // the user that sendmail runs as
 			}
 		}
 	}
