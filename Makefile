@@ -4,7 +4,7 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build demo deps test check fuzz bench bench-milter accuracy clean
+.PHONY: all build demo deps test check fuzz bench bench-milter accuracy capture clean
 
 all: build
 
@@ -37,6 +37,11 @@ bench-milter: ## the milter against a C filter that does nothing; needs gcc and 
 accuracy: ## how well bounces are recognised and judged, as tables by family
 	$(GO) test ./dsn -run '^TestAccuracy' -v
 	$(GO) test ./milter/evidence -run '^TestAccuracy' -v
+
+capture: deps ## make the captured test messages anew, with real mail systems (root, Debian)
+	$(GO) run ./test/capture -out dsn/testdata/captured
+	mkdir -p dsn/testdata/captured/sendmail
+	$(GO) test ./test/capture -v -count 1 -run '^TestSendmailsNotices$$' -write $(CURDIR)/dsn/testdata/captured
 
 clean:
 	rm -f backscatterd

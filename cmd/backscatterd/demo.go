@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demoQueue are queue files that a real sendmail wrote; `make capture` makes
-// them anew.
+// demoQueue are queue files that a real sendmail wrote, in the stories of
+// TestDemoQueueIsReal in test/e2e.
 //
 //go:embed demo
 var demoQueue embed.FS
