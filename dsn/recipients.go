@@ -64,6 +64,9 @@ func (p *parser) recipients(f finding) {
 		if status == "" {
 			status = statusIn(p.note[c.from:c.after])
 		}
+		if action == Delivered || action == Relayed || action == Expanded {
+			status = succeeded(status)
+		}
 		p.addRecipient(Recipient{Final: c.addr, Original: c.orig, Action: action, Status: status, Diagnostic: p.words(diag)})
 	}
 	if len(chosen) == 0 {

@@ -83,6 +83,15 @@ func graver(a, b string) bool {
 	return b[1:] == ".0.0" && a[1:] != ".0.0"
 }
 
+// succeeded drops a status that is none of a success: of a transcript that tells
+// of errors on the way, too.
+func succeeded(status string) string {
+	if strings.HasPrefix(status, "2.") {
+		return status
+	}
+	return ""
+}
+
 // fate is what a text says has happened, where no delivery-status field does.
 func (p *parser) fate(f finding) Kind {
 	switch {
