@@ -84,7 +84,7 @@ func (r *run) aim(target string) error {
 	if err != nil {
 		return err
 	}
-	r.target = sp.Folders()[0]
+	r.elsewhere, r.target = sp, sp.Folders()[0]
 	return nil
 }
 

@@ -76,18 +76,19 @@ func (s *Sweeper) open() (*spool.Spool, error) {
 // run is one run: what it is going to tell, and to whom.
 type run struct {
 	*Sweeper
-	id      string
-	dry     bool
-	set     *rule.Set
-	rules   []rule.Rule
-	emit    func(Result)
-	spool   *spool.Spool
-	store   *spool.Store
-	target  *spool.Folder // of MoveTo, instead of the store
-	judge   *rule.Judge   // of the acting goroutine; nil where a person named the messages
-	limited bool
-	began   time.Time
-	sum     Summary
+	id        string
+	dry       bool
+	set       *rule.Set
+	rules     []rule.Rule
+	emit      func(Result)
+	spool     *spool.Spool
+	store     *spool.Store
+	target    *spool.Folder // of MoveTo, instead of the store
+	elsewhere *spool.Spool  // of the target, where it is no folder of spool
+	judge     *rule.Judge   // of the acting goroutine; nil where a person named the messages
+	limited   bool
+	began     time.Time
+	sum       Summary
 
 	preview func(Result, func(io.Writer) error) error // of bounces, in a dry run
 	bounced map[string]int                            // by domain, in the last hour; nil if not counted yet
@@ -155,6 +156,9 @@ func (r *run) tellEnded(e spool.Ended) error {
 func (r *run) close() {
 	if r.spool != nil {
 		r.spool.Close()
+	}
+	if r.elsewhere != nil {
+		r.elsewhere.Close()
 	}
 	if r.store != nil {
 		r.store.Close()
