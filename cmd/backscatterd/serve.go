@@ -17,15 +17,25 @@ import (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var only string
+	var only, replay string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon: the milter, and sweeps on their schedules",
 		Long: "Run the daemon: the milter, where milter.our_domains names a domain, and sweeps on their schedules.\n\n" +
 			"SIGHUP reads the configuration and the signing keys again, and keeps the old ones if the new ones are wrong; it also opens the audit log anew.\n" +
-			"SIGTERM and SIGINT end it when the messages in hand are done.",
-		Args: cobra.NoArgs,
+			"SIGTERM and SIGINT end it when the messages in hand are done.\n\n" +
+			"With --replay it does not run: it reads a mailbox (a Maildir, an mbox, a folder of .eml files) and says of each\n" +
+			"message what the milter would have done with it as configured, and counts at the end. Nothing is changed, nothing listens.",
+		Example: "  backscatterd serve\n  backscatterd -c new.toml serve --replay ~/Maildir",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("replay") {
+				return a.replay(cmd.Context(), replay, only, asJSON)
+			}
+			if asJSON {
+				return errors.New("--json goes with --replay; the log of the daemon is JSON with [log] format = \"json\"")
+			}
 			a.daemon = true
 			cfg, err := a.config()
 			if err != nil {
@@ -42,6 +52,8 @@ func (a *app) serveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&only, "only", "", "run this `part` alone: milter or sweep")
+	cmd.Flags().StringVar(&replay, "replay", "", "say what the milter would have done with the messages in this `folder`, and end")
+	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 

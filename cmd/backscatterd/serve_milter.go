@@ -157,16 +157,21 @@ func (f *filter) policy(m config.Milter, log *slog.Logger) (milter.Policy, error
 	if err != nil {
 		return milter.Policy{}, fmt.Errorf("milter: %w", err)
 	}
+	return policyOf(m, signing, engine), nil
+}
+
+// policyOf is what the configuration says, with what was made of it.
+func policyOf(m config.Milter, s signers, engine *evidence.Engine) milter.Policy {
 	actions := func(suspect, legit, unknown string) milter.Actions {
 		return milter.Actions{Suspect: milter.Action(suspect), Legit: milter.Action(legit), Unknown: milter.Action(unknown)}
 	}
 	return milter.Policy{
 		Domains: m.OurDomains, Networks: m.Networks(), Evidence: engine,
-		Token: signing.token, BATV: signing.batv, BATVDomains: m.BATVDomains,
+		Token: s.token, BATV: s.batv, BATVDomains: m.BATVDomains,
 		Actions: actions(m.Verdict.Suspect, m.Verdict.Legit, m.Verdict.Unknown),
 		Listed:  m.Listed.Recipients, ListedActions: actions(m.Listed.Suspect, m.Listed.Legit, m.Listed.Unknown),
 		RejectText: m.RejectText, NullSpamSenders: m.NullSpamSenders,
-	}, nil
+	}
 }
 
 // signers are made of the keys folder; without a key, they are nil.
