@@ -11,6 +11,7 @@ import (
 
 	"github.com/emersion/go-milter"
 
+	"github.com/backscatterd/backscatterd/dsn"
 	"github.com/backscatterd/backscatterd/milter/evidence"
 	"github.com/backscatterd/backscatterd/milter/internal/frame"
 	"github.com/backscatterd/backscatterd/milter/ledger"
@@ -21,6 +22,8 @@ type Options struct {
 	// Ledger remembers mail of ours. May be nil: then nothing is remembered.
 	Ledger ledger.Ledger
 	Log    *slog.Logger // nil: nothing is said
+	// Observer is told what is done. May be nil.
+	Observer Observer
 
 	// TempFail defers a message for which the filter fails; else it is accepted.
 	TempFail bool
@@ -32,6 +35,16 @@ type Options struct {
 	FrameTimeout   time.Duration // of a command that has begun to come in: 60 s
 	StopTimeout    time.Duration // for messages in hand, when told to stop: 20 s
 	Now            func() time.Time
+}
+
+// Observer is told what the filter does as it does it. Called concurrently; must
+// not block.
+type Observer interface {
+	// Bounce tells of a bounce, or of what else answers mail: what it is, what
+	// it was found to be, and what is done with it.
+	Bounce(kind dsn.Kind, verdict evidence.Verdict, action Action)
+	// Answered tells how long the answer to the end of a message took.
+	Answered(took time.Duration)
 }
 
 // Counts are what the filter has done since it began.
@@ -144,7 +157,10 @@ func (f *Filter) Counts() Counts {
 	}
 }
 
-func (f *Filter) count(v evidence.Verdict) {
+func (f *Filter) count(kind dsn.Kind, v evidence.Verdict, a Action) {
+	if o := f.opts.Observer; o != nil {
+		o.Bounce(kind, v, a)
+	}
 	switch v {
 	case evidence.Suspect:
 		f.suspect.Add(1)

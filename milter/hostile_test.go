@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,9 +192,10 @@ func TestTheLedgerFails(t *testing.T) {
 // where mail of ours may leave unrecorded.
 func TestABugOfOurs(t *testing.T) {
 	for _, tempFail := range []bool{false, true} {
+		var missed atomic.Int64
 		w := newWorld(t, func(o *Options, _ *Policy, _ *evidence.Options) {
 			o.TempFail = tempFail
-			o.Ledger = panicking{}
+			o.Ledger = panicking{&missed}
 		})
 		want := map[bool]byte{false: 'a', true: 't'}[tempFail]
 		if a := w.deliver(inside, letter("joe@example.org", "ann@remote.example", "1@example.org")); a.Code != want || len(a.Changes) > 0 {
@@ -205,13 +207,47 @@ func TestABugOfOurs(t *testing.T) {
 		if a := w.deliver(outside, letter("ann@remote.example", "joe@example.org", "1@remote.example")); a.Code != 'a' {
 			t.Errorf("the next: %v", a)
 		}
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if n := missed.Load(); n != 1 {
+			t.Errorf("%d gaps; want 1", n)
+		}
 	}
 }
 
-type panicking struct{ ledger.Ledger }
+// Also where the bug is met before anything is known of the message.
+func TestABugAtTheBeginning(t *testing.T) {
+	bug := false
+	w := newWorld(t, func(o *Options, _ *Policy, _ *evidence.Options) {
+		now := o.Now
+		o.Now = func() time.Time {
+			if bug {
+				panic("a bug")
+			}
+			return now()
+		}
+	})
+	bug = true
+	if a := w.deliver(inside, letter("joe@example.org", "ann@remote.example", "1@example.org")); a.Code != 'a' {
+		t.Errorf("answered %v", a)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.ledger.(*memoryLedger).missed; n != 1 {
+		t.Errorf("%d gaps; want 1", n)
+	}
+}
 
-func (panicking) Record(ledger.Message) { panic("a bug") }
-func (panicking) Missed()               {}
+type panicking struct{ missed *atomic.Int64 }
+
+func (panicking) Record(ledger.Message)                    { panic("a bug") }
+func (p panicking) Missed()                                { p.missed.Add(1) }
+func (panicking) Sent(string, string) (ledger.Hit, error)  { return ledger.Hit{}, nil }
+func (panicking) Wrote(string, string) (ledger.Hit, error) { return ledger.Hit{}, nil }
+func (panicking) Use(string) (int, error)                  { return 1, nil }
+func (panicking) Coverage() ledger.Coverage                { return ledger.Coverage{} }
 
 // Random frames do not harm it.
 func FuzzSession(f *testing.F) {

@@ -103,12 +103,12 @@ func (s *session) judge(m *milter.Modifier) (milter.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), judgeTimeout)
 	defer cancel()
-	j := s.msg.rules.Evidence.Weigh(ctx, evidence.Case{Report: report, From: s.from(), Envelope: s.envelope(), Now: s.msg.began})
+	j := s.msg.rules.Evidence.Weigh(ctx, evidence.Case{Report: report, From: s.from(), Envelope: s.envelope(), Now: s.msg.began, Terse: true})
 	if !tagged(j.Kind) {
 		return nil, nil
 	}
 	action := s.action(j)
-	s.filter.count(j.Verdict)
+	s.filter.count(j.Kind, j.Verdict, action)
 	s.log(j, action)
 	return s.act(m, j, action)
 }
@@ -183,7 +183,11 @@ func (s *session) from() string {
 
 // log says what was found and done, and where to look further.
 func (s *session) log(j evidence.Judgement, action Action) {
-	s.filter.opts.Log.LogAttrs(context.Background(), slog.LevelInfo, "bounce",
+	ctx, log := context.Background(), s.filter.opts.Log
+	if !log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	log.LogAttrs(ctx, slog.LevelInfo, "bounce",
 		slog.String("id", s.state.Macro("i")), slog.String("client", s.state.Client().String()),
 		slog.Any("to", s.msg.to[:min(len(s.msg.to), 3)]), slog.Int("recipients", len(s.msg.to)),
 		slog.String("verdict", string(j.Verdict)), slog.String("kind", string(j.Kind)), slog.Any("reasons", j.Reasons),

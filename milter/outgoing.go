@@ -25,7 +25,6 @@ func (s *session) id() string {
 // fails.
 func (s *session) record() {
 	s.filter.outgoing.Add(1)
-	s.msg.recorded = true
 	l := s.filter.opts.Ledger
 	if l == nil {
 		return
@@ -36,6 +35,7 @@ func (s *session) record() {
 		to[i] = stripTag(r)
 	}
 	l.Record(ledger.Message{MessageID: id, Sender: s.msg.plain, Recipients: to})
+	s.msg.recorded = true
 	if id == "" {
 		l.Missed() // a bounce that names its Message-ID will not be known by that
 	}

@@ -63,7 +63,6 @@ func (s *session) MailFrom(string, *milter.Modifier) (milter.Response, error) {
 	s.filter.messages.Add(1)
 	sender := s.state.Mail().Address
 	m := &message{rules: s.filter.rules.Load(), began: s.filter.opts.Now(), sender: sender}
-	s.msg = m
 	m.plain = stripTag(sender)
 	if domainOf(m.plain) == "" && sender != "" {
 		// A user of this host, whom the MTA gave its own name.
@@ -73,6 +72,7 @@ func (s *session) MailFrom(string, *milter.Modifier) (milter.Response, error) {
 	m.ours = m.trusted && m.rules.isOurs(m.plain)
 	m.kept = headers.Get().(*[]dsn.Field)
 	m.header = append((*m.kept)[:0], dsn.Field{Name: "Return-Path", Value: "<" + sender + ">"})
+	s.msg = m
 	return nil, nil
 }
 
@@ -134,18 +134,14 @@ func (s *session) Headers(textproto.MIMEHeader, *milter.Modifier) (milter.Respon
 	if m == nil {
 		return milter.RespAccept, nil
 	}
-	ended := false
-	defer func() { s.miss(ended) }()
-	var resp milter.Response
-	if !m.ours {
-		if evidence.NeedsBody(m.header, evidence.Envelope{}) {
-			m.body = &reading{header: m.header}
-		} else if !s.hasChanges() {
-			resp = milter.RespAccept
-		}
+	switch {
+	case m.ours:
+	case evidence.NeedsBody(m.header, evidence.Envelope{}):
+		m.body = &reading{header: m.header}
+	case !s.hasChanges():
+		return milter.RespAccept, nil
 	}
-	ended = true
-	return resp, nil
+	return nil, nil
 }
 
 // hasChanges reports whether something is to be changed at the end of a message
@@ -169,37 +165,29 @@ func (s *session) Body(m *milter.Modifier) (milter.Response, error) {
 	if s.msg == nil {
 		return milter.RespAccept, nil
 	}
-	ended := false
-	defer func() { s.miss(ended) }()
+	if o := s.filter.opts.Observer; o != nil {
+		began := time.Now()
+		defer func() { o.Answered(time.Since(began)) }()
+	}
 	if s.msg.ours {
 		s.record()
-	}
-	resp, err := s.change(m)
-	ended = true
-	return resp, err
-}
-
-func (s *session) change(m *milter.Modifier) (milter.Response, error) {
-	if s.msg.ours {
 		return nil, s.send(m)
 	}
 	return s.take(m)
 }
 
-// miss makes a gap in the ledger where a panic ended the callback of a message of
-// ours: it will be passed on, and nothing remembers it.
-func (s *session) miss(ended bool) {
-	if !ended && s.msg.ours && !s.msg.recorded && s.filter.opts.Ledger != nil {
-		s.filter.opts.Ledger.Missed()
-	}
-}
-
+// Abort ends every message. Where a bug ended one of ours before it was recorded,
+// or before it was known whose it is, it may be passed on all the same: that
+// makes a gap in the ledger.
 func (s *session) Abort(*milter.Modifier) error {
 	m := s.msg
+	s.msg = nil
+	if l := s.filter.opts.Ledger; l != nil && s.state.Failed() && (m == nil || m.ours && !m.recorded) {
+		l.Missed()
+	}
 	if m == nil {
 		return nil
 	}
-	s.msg = nil
 	if m.body != nil {
 		m.body.abandon()
 	}

@@ -108,24 +108,22 @@ const dateSkew = 24 * time.Hour
 // leftAfter is the time after which the returned message left, if it left here:
 // by its Date, or else by the longest life in a queue.
 func (w *weighing) leftAfter() time.Time {
-	if d, ok := w.dated(); ok {
-		return d.Add(-dateSkew)
+	if w.dated {
+		return w.date.Add(-dateSkew)
 	}
 	return w.Now.Add(-w.opts.WarmUp)
 }
 
-// dated is the Date of the returned message, where it makes sense.
-func (w *weighing) dated() (time.Time, bool) {
-	d, err := parseDate(w.Report.Returned.Header("Date"))
-	if err != nil || d.After(w.Now.Add(dateSkew)) {
-		return time.Time{}, false
-	}
-	return d, true
-}
-
 // parseDate reads the date of a message, also without a time zone (UTC then) or
 // without the comma.
+//
+// The form that nearly all mail has comes first: net/mail tries some twenty
+// others before it, each of which leaves an error behind.
 func parseDate(value string) (time.Time, error) {
+	plain, _, _ := strings.Cut(value, "(")
+	if d, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", strings.TrimSpace(plain)); err == nil {
+		return d, nil
+	}
 	d, err := mail.ParseDate(value)
 	if err == nil {
 		return d, nil

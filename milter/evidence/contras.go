@@ -27,7 +27,7 @@ func (w *weighing) contras() {
 // notInLedger is C1: if the message had left here, the ledger would know it.
 func (w *weighing) notInLedger() {
 	r := &w.Report.Returned
-	d, dated := w.dated()
+	d := w.date
 	switch {
 	case w.opts.Ledger == nil:
 		w.contra(NotInLedger, NotLooked, "there is no ledger here")
@@ -39,7 +39,7 @@ func (w *weighing) notInLedger() {
 		w.contra(NotInLedger, NotLooked, "the returned header has no Message-ID to look for")
 	case madeByMailSystem(r):
 		w.contra(NotInLedger, NotLooked, "the returned message is itself a mail system's: what ours make themselves does not pass the filter")
-	case !dated:
+	case !w.dated:
 		w.contra(NotInLedger, NotLooked, "the returned header has no date that makes sense")
 	case w.found(WarmUp) || w.found(Gap):
 		w.contra(NotInLedger, NotLooked, "the ledger has not recorded for long enough, or not without a gap")

@@ -145,7 +145,7 @@ func (e *Engine) Weigh(ctx context.Context, c Case) Judgement {
 	if j.Kind == dsn.None {
 		return j
 	}
-	w := &weighing{Engine: e, Case: c}
+	w := &weighing{Engine: e, Case: c, sheet: sheet{make([]Finding, 0, usualFindings), c.Terse}}
 	w.prepare()
 	w.proofs()
 	w.supports()
@@ -164,6 +164,8 @@ const (
 	maxUsers  = 10
 	maxFailed = 50
 	maxIDs    = 5
+
+	usualFindings = 26 // a look at each piece of evidence, and one more
 )
 
 // weighing is the state of weighing one message.
@@ -178,6 +180,9 @@ type weighing struct {
 	senders []string // who may have been the envelope sender, for signatures
 	hops    []hop    // of the returned message, oldest first
 	more    bool     // there was more than is looked up
+
+	date  time.Time // of the returned message
+	dated bool      // it has one that makes sense
 }
 
 func (w *weighing) prepare() {
@@ -204,6 +209,10 @@ func (w *weighing) prepare() {
 		}
 	}
 	w.hops = hops(w.Report.Returned.Headers("Received"))
+	d, err := parseDate(w.Report.Returned.Header("Date"))
+	if err == nil && !d.After(w.Now.Add(dateSkew)) {
+		w.date, w.dated = d, true
+	}
 }
 
 // note adds what is new, up to a limit.

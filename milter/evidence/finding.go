@@ -86,15 +86,22 @@ type Finding struct {
 	Role    Role
 	Outcome Outcome
 	// Detail says it in plain words. It may quote the message: make it safe
-	// before it goes to a terminal.
+	// before it goes to a terminal. Empty of a terse Case.
 	Detail string
 }
 
 // sheet collects the findings about one message.
-type sheet struct{ findings []Finding }
+type sheet struct {
+	findings []Finding
+	terse    bool
+}
 
 func (s *sheet) add(role Role, name Name, o Outcome, format string, args ...any) {
-	s.findings = append(s.findings, Finding{name, role, o, fmt.Sprintf(format, args...)})
+	detail := ""
+	if !s.terse {
+		detail = fmt.Sprintf(format, args...)
+	}
+	s.findings = append(s.findings, Finding{name, role, o, detail})
 }
 
 // proofs gives a proof function its role.

@@ -46,6 +46,16 @@ func FuzzJudge(f *testing.F) {
 		if stored := e.JudgeStored(context.Background(), []byte(raw), time.Time{}, now); stored.Kind != j.Kind {
 			t.Fatalf("%s, and %s in a file", j.Kind, stored.Kind)
 		}
+		c.Terse = true
+		terse := e.Weigh(context.Background(), c)
+		if terse.Verdict != j.Verdict || len(terse.Findings) != len(j.Findings) {
+			t.Fatalf("%s of %d findings, and %s of %d without their details", j.Verdict, len(j.Findings), terse.Verdict, len(terse.Findings))
+		}
+		for i, x := range terse.Findings {
+			if x.Detail != "" || x.Name != j.Findings[i].Name || x.Role != evidence.Note && x.Outcome != j.Findings[i].Outcome {
+				t.Fatalf("finding %d: %+v; with details %+v", i, x, j.Findings[i])
+			}
+		}
 		if j.Kind == dsn.None {
 			if j.Verdict != "" || len(j.Findings) > 0 {
 				t.Fatalf("ordinary mail: %+v", j)

@@ -41,6 +41,9 @@ type Case struct {
 	From     string // the From field of the bounce itself
 	Envelope Envelope
 	Now      time.Time // when it came
+	// Terse leaves the details out of the findings: they are for people, and
+	// writing them takes longer than finding them.
+	Terse bool
 }
 
 // header is what dsn is to see: with an envelope, the Return-Path is the

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func benchLedger(b *testing.B) *Embedded {
@@ -35,6 +36,40 @@ func BenchmarkSentMiss(b *testing.B) {
 	for b.Loop() {
 		if _, err := l.Sent("<nothing@mx>", ""); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// What a message and a look-up leave behind, on any machine. The days that the
+// ledger keeps must not be looked at one by one where the newest has the answer.
+func TestAllocations(t *testing.T) {
+	clock := &clock{now: noon}
+	l, err := Open(Options{File: filepath.Join(t.TempDir(), "ledger.db"), Secret: secret, Keep: 20, Now: clock.Now, Group: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := Message{"<1@mx>", "joe@example.org", []string{"ann@remote.example"}}
+	for range 20 {
+		clock.add(24 * time.Hour)
+		l.Record(m)
+		if err := l.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		most float64
+		run  func()
+	}{
+		"record":   {10, func() { l.Record(m) }},
+		"look up":  {25, func() { l.Wrote("joe@example.org", "ann@remote.example") }},
+		"look for": {140, func() { l.Sent("<nothing@mx>", "joe@example.org") }},
+	} {
+		l.flush()
+		got := testing.AllocsPerRun(100, c.run)
+		t.Logf("%s: %.0f", name, got)
+		if got > c.most {
+			t.Errorf("%s: %.0f allocations, at most %.0f are granted", name, got, c.most)
 		}
 	}
 }

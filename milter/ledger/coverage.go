@@ -120,7 +120,7 @@ func (l *Embedded) loadMeta(tx *bbolt.Tx, now time.Time) (coverage, error) {
 			return coverage{}, err
 		}
 		c := coverage{since: now.UTC(), seen: now.UTC(), written: now.UTC()}
-		if err := meta.Put(checkKey, protect(checkKey, check)); err != nil {
+		if err := meta.Put(checkKey, protect(checkKey, check[:])); err != nil {
 			return coverage{}, err
 		}
 		return c, l.saveMeta(tx, c)
@@ -129,7 +129,7 @@ func (l *Embedded) loadMeta(tx *bbolt.Tx, now time.Time) (coverage, error) {
 	if err != nil {
 		return coverage{}, &Damaged{Cause: err}
 	}
-	if !bytes.Equal(got, check) {
+	if !bytes.Equal(got, check[:]) {
 		return coverage{}, &Damaged{Cause: errors.New("it was written with another secret; its entries cannot be found with this one")}
 	}
 	saved, err := readCoverage(meta)

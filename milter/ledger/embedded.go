@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -65,6 +64,7 @@ type Embedded struct {
 	group    uint64        // number of the group in writing, or of the last one
 	cover    coverage
 	failing  error // why the last write failed
+	failures int64 // writes that failed
 	expired  string
 	stopping bool
 
@@ -99,7 +99,7 @@ func Open(opts Options) (*Embedded, error) {
 	}
 	l := &Embedded{
 		opts:    opts,
-		hash:    hasher{bytes.Clone(opts.Secret)},
+		hash:    newHasher(opts.Secret),
 		waiting: map[key]entry{},
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),

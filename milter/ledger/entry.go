@@ -1,12 +1,15 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"hash/crc32"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/backscatterd/backscatterd/milter/internal/canonical"
@@ -82,28 +85,52 @@ func unprotect(key, stored []byte) ([]byte, error) {
 }
 
 // hasher turns addresses into keys.
-type hasher struct{ secret []byte }
+type hasher struct{ idle *sync.Pool }
 
-func (h hasher) sum(kind byte, fields ...string) []byte {
-	mac := hmac.New(sha256.New, h.secret)
-	mac.Write([]byte{kind})
-	var length [8]byte
-	for _, f := range fields {
-		binary.BigEndian.PutUint64(length[:], uint64(len(f)))
-		mac.Write(length[:])
-		mac.Write([]byte(f))
-	}
-	return mac.Sum(nil)
+// digest is one that can be used again: to set a keyed one up takes longer than
+// to hash an address, and each message takes some ten of them.
+type digest struct {
+	mac   hash.Hash
+	input []byte
+	sum   []byte
 }
+
+func newHasher(secret []byte) hasher {
+	secret = bytes.Clone(secret)
+	return hasher{&sync.Pool{New: func() any { return &digest{mac: hmac.New(sha256.New, secret)} }}}
+}
+
+func (h hasher) sum(kind byte, fields ...string) (sum [sha256.Size]byte) {
+	d := h.idle.Get().(*digest)
+	defer h.idle.Put(d)
+	d.input = append(d.input[:0], kind)
+	for _, f := range fields {
+		d.input = binary.BigEndian.AppendUint64(d.input, uint64(len(f)))
+		d.input = append(d.input, f...)
+	}
+	d.mac.Reset()
+	d.mac.Write(d.input)
+	d.sum = d.mac.Sum(d.sum[:0])
+	copy(sum[:], d.sum)
+	if cap(d.input) > maxInput {
+		d.input = nil
+	}
+	return sum
+}
+
+// maxInput is how much memory a digest keeps; addresses are shorter.
+const maxInput = 4096
 
 func (h hasher) key(kind byte, fields ...string) (k key) {
 	k[0] = kind
-	copy(k[1:], h.sum(kind, fields...))
+	sum := h.sum(kind, fields...)
+	copy(k[1:], sum[:])
 	return k
 }
 
 func (h hasher) sender(address string) (s [8]byte) {
-	copy(s[:], h.sum('S', canonical.Address(address)))
+	sum := h.sum('S', canonical.Address(address))
+	copy(s[:], sum[:])
 	return s
 }
 

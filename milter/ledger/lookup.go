@@ -2,7 +2,7 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -97,8 +97,16 @@ func (l *Embedded) view(f func(*bbolt.Tx) error) error {
 // eachDay calls f for the entries of a key on disk, newest day first, until it
 // returns false.
 func eachDay(tx *bbolt.Tx, k key, f func(entry) bool) error {
-	for _, day := range slices.Backward(days(tx)) {
-		e, found, err := get(tx.Bucket([]byte(day)), k)
+	// Days sort behind the bucket that follows them, if there is any.
+	c := tx.Cursor()
+	name, _ := c.Seek([]byte(dayPrefix + "\xff"))
+	if name == nil {
+		name, _ = c.Last()
+	} else {
+		name, _ = c.Prev()
+	}
+	for ; isDay(name); name, _ = c.Prev() {
+		e, found, err := get(tx.Bucket(name), k)
 		if err != nil {
 			return err
 		}
@@ -107,4 +115,10 @@ func eachDay(tx *bbolt.Tx, k key, f func(entry) bool) error {
 		}
 	}
 	return nil
+}
+
+// isDay reports whether a bucket is named as those of days are; only load and
+// expire have to know that there is such a day.
+func isDay(name []byte) bool {
+	return len(name) == len(dayPrefix+time.DateOnly) && strings.HasPrefix(string(name), dayPrefix)
 }

@@ -27,6 +27,7 @@ type Status struct {
 	Pending  int       `json:"pending"` // entries that wait to be written
 	Written  time.Time `json:"written"` // all that was recorded before is on disk
 	Error    string    `json:"error,omitempty"`
+	Failures int64     `json:"failures,omitempty"` // writes that failed since it was opened
 }
 
 // Day is what one day's bucket holds.
@@ -49,7 +50,7 @@ func (l *Embedded) Status() (Status, error) {
 		Pending:  l.pendingLen(),
 	}
 	l.mu.Lock()
-	s.Running, s.Written = !l.stopping, l.cover.written
+	s.Running, s.Written, s.Failures = !l.stopping, l.cover.written, l.failures
 	if l.failing != nil {
 		s.Error = l.failing.Error()
 	}

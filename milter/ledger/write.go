@@ -124,6 +124,7 @@ func (l *Embedded) flush() error {
 	was := l.failing
 	l.failing = err
 	if err != nil {
+		l.failures++
 		// What came meanwhile is newer than what could not be written.
 		for k, e := range l.waiting {
 			group[k] = group[k].merge(e)

@@ -1,14 +1,10 @@
 package socket
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,65 +19,6 @@ func TestMain(m *testing.M) {
 		activated(strings.Split(names, " "))
 	}
 	goleak.VerifyTestMain(m)
-}
-
-func TestAddressesAsSendmailWritesThem(t *testing.T) {
-	for s, want := range map[string]Address{
-		"unix:/run/backscatterd/milter.sock": {"unix", "/run/backscatterd/milter.sock"},
-		"local:/run/x":                       {"unix", "/run/x"},
-		"/run/x":                             {"unix", "/run/x"},
-		"unix:/run//a/../x":                  {"unix", "/run/x"},
-		"unix:/run/with:colon@at":            {"unix", "/run/with:colon@at"},
-		"UNIX:/run/x":                        {"unix", "/run/x"},
-		" inet:8890@127.0.0.1 ":              {"tcp4", "127.0.0.1:8890"},
-		"inet:8890@[127.0.0.1]":              {"tcp4", "127.0.0.1:8890"},
-		"inet:8890@localhost":                {"tcp4", "localhost:8890"},
-		"inet:8890":                          {"tcp4", ":8890"},
-		"inet6:8890@::1":                     {"tcp6", "[::1]:8890"},
-		"inet6:8890@[::1]":                   {"tcp6", "[::1]:8890"},
-		"inet6:8890@[IPv6:::1]":              {"tcp6", "[::1]:8890"},
-		"inet6:8890@localhost":               {"tcp6", "localhost:8890"},
-		"inet6:65535":                        {"tcp6", ":65535"},
-		"systemd:":                           {"systemd", ""},
-		"systemd:milter":                     {"systemd", "milter"},
-	} {
-		got, err := Parse(s)
-		if err != nil || got != want {
-			t.Errorf("Parse(%q) = %v, %v; want %v", s, got, err, want)
-		}
-		if again, err := Parse(got.String()); err != nil || again != got {
-			t.Errorf("%q is written %q, which reads as %v, %v", s, got.String(), again, err)
-		}
-	}
-}
-
-func TestAddressesThatCannotBe(t *testing.T) {
-	for s, want := range map[string]string{
-		"":                      "want unix:PATH",
-		"8890":                  "want unix:PATH",
-		"tcp:8890@localhost":    "want unix:PATH",
-		"localhost:8890":        "want unix:PATH",
-		"unix:":                 "begin with a slash",
-		"unix:run/x":            "begin with a slash",
-		"unix:/" + long:         "use a shorter one",
-		"unix:/run/x\x00y":      "NUL",
-		"inet:127.0.0.1:8890":   "the port comes first",
-		"inet:localhost:8890":   "the port comes first",
-		"inet:":                 "1 to 65535",
-		"inet:0@127.0.0.1":      "1 to 65535",
-		"inet:65536@127.0.0.1":  "1 to 65535",
-		"inet:milter@127.0.0.1": "1 to 65535",
-		"inet:-1":               "1 to 65535",
-		"inet:8890@::1":         "inet6:",
-		"inet6:8890@127.0.0.1":  "inet:",
-		"inet:8890@[127.0.0.1":  "bracket",
-		"inet:8890@a b":         "name or an address",
-		"inet:8890@/run/x":      "name or an address",
-	} {
-		if a, err := Parse(s); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Parse(%q) = %v, %v; want an error that says %q", s, a, err, want)
-		}
-	}
 }
 
 var long = strings.Repeat("x", 107)
@@ -318,129 +255,4 @@ func TestAllAddressesOrNone(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, "a")); err == nil {
 		t.Error("the first socket is left behind")
 	}
-}
-
-// activated is a process that systemd started: it greets one connection on each
-// of its sockets.
-func activated(addresses []string) {
-	var parsed []Address
-	for _, s := range addresses {
-		a, err := Parse(s)
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		parsed = append(parsed, a)
-	}
-	lns, err := Listen(context.Background(), parsed, Options{})
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	fmt.Println(len(lns), "listeners")
-	for _, ln := range lns {
-		c, err := ln.Accept()
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		io.WriteString(c, "hello\n")
-		c.Close()
-		ln.Close()
-	}
-	os.Exit(0)
-}
-
-func TestSocketsThatSystemdOpened(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "milter.sock")
-	unixSocket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unixSocket.Close()
-	tcpSocket, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcpSocket.Close()
-	unixFile, err := unixSocket.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unixFile.Close()
-	tcpFile, err := tcpSocket.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcpFile.Close()
-	pipe, other, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pipe.Close()
-	defer other.Close()
-
-	type dial struct{ network, address string }
-	viaUnix, viaTCP := dial{"unix", path}, dial{"tcp4", tcpSocket.Addr().String()}
-	for name, c := range map[string]struct {
-		addresses string
-		files     []*os.File
-		fdNames   string
-		want      string
-		greeted   []dial
-	}{
-		"all of them":     {"systemd:", []*os.File{unixFile, tcpFile}, "a:b", "2 listeners", []dial{viaUnix, viaTCP}},
-		"one by its name": {"systemd:b", []*os.File{unixFile, tcpFile}, "a:b", "1 listeners", []dial{viaTCP}},
-		"two by name":     {"systemd:b systemd:a", []*os.File{unixFile, tcpFile}, "a:b", "2 listeners", []dial{viaTCP, viaUnix}},
-		"no such name":    {"systemd:c", []*os.File{unixFile}, "a", "FileDescriptorName=c", nil},
-		"none passed":     {"systemd:", nil, "", "passed no socket", nil},
-		"no socket":       {"systemd:", []*os.File{pipe}, "a", "ListenStream=", nil},
-	} {
-		child := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0"`, os.Args[0])
-		child.Env = append(os.Environ(), "SOCKET_TEST_CHILD="+c.addresses, fmt.Sprint("LISTEN_FDS=", len(c.files)), "LISTEN_FDNAMES="+c.fdNames)
-		child.ExtraFiles = c.files
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		said, err := bufio.NewReader(out).ReadString('\n')
-		if err != nil || !strings.Contains(said, c.want) {
-			t.Errorf("%s: said %q, %v; want %q", name, said, err, c.want)
-		}
-		for _, d := range c.greeted {
-			conn, err := net.Dial(d.network, d.address)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			greeting, err := io.ReadAll(conn)
-			conn.Close()
-			if err != nil || string(greeting) != "hello\n" {
-				t.Errorf("%s: greeted with %q, %v", name, greeting, err)
-			}
-		}
-		if err := child.Wait(); (err == nil) != (len(c.greeted) > 0) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if _, err := os.Lstat(path); err != nil {
-			t.Fatalf("%s: the socket of systemd was removed", name)
-		}
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, s := range []string{"unix:/run/x", "inet:8890@127.0.0.1", "inet6:1@[::1]", "systemd:a", "inet:1@[IPv6:::1]", "/x", "inet:1@a%b", ":", "inet:1@]"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		a, err := Parse(s)
-		if err != nil {
-			return
-		}
-		if again, err := Parse(a.String()); err != nil || again != a {
-			t.Fatalf("%q reads as %v, written %q, read again %v, %v", s, a, a.String(), again, err)
-		}
-	})
 }

@@ -3,15 +3,24 @@
 // on the way does not matter.
 package canonical
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
+
+// folding is the white space that a long line is folded with.
+const folding = " \t\r\n"
 
 // Address has no brackets, and ASCII in lower case: hosts fold what they send
 // back.
 func Address(s string) string {
 	s = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "<"), ">")
+	if !strings.ContainsFunc(s, isUpper) {
+		return s
+	}
 	b := []byte(s)
 	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
+		if isUpper(rune(c)) {
 			b[i] = c + 'a' - 'A'
 		}
 	}
@@ -21,6 +30,11 @@ func Address(s string) string {
 // MessageID has no brackets and none of the white space of folding. Nothing
 // else is changed: RFC 5322 section 3.6.4 gives a Message-ID no other spelling.
 func MessageID(s string) string {
-	s = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(s)
+	if strings.ContainsAny(s, folding) {
+		// By octets: what is no UTF-8 stays as it is.
+		s = string(slices.DeleteFunc([]byte(s), func(c byte) bool { return strings.IndexByte(folding, c) >= 0 }))
+	}
 	return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
 }
+
+func isUpper(c rune) bool { return 'A' <= c && c <= 'Z' }

@@ -12,7 +12,7 @@ func TestOneSpelling(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"<Ab.1@MX>": "Ab.1@MX", " <a@b>\r\n\t": "a@b", "<a\r\n b@c>": "ab@c", "": "",
+		"<Ab.1@MX>": "Ab.1@MX", " <a@b>\r\n\t": "a@b", "<a\r\n b@c>": "ab@c", "": "", "<\xe9\r\n b@c>": "\xe9b@c",
 	} {
 		if got := MessageID(in); got != want {
 			t.Errorf("MessageID(%q) is %q, want %q", in, got, want)

@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,8 +17,6 @@ const (
 	// A frame that is read past. Postfix sends headers of up to 100 kB, and more
 	// where told to; a longer length is no milter frame at all.
 	maxSkipped = 64 << 20
-	// What an idle connection holds for reading.
-	readBuffer = 4096
 )
 
 var errDrained = errors.New("server is stopping")
@@ -33,7 +30,7 @@ type conn struct {
 	state  State
 	talk   conversation
 
-	in    *bufio.Reader
+	in    *input
 	serve []byte  // of the current frame, what go-milter has not read yet
 	used  int     // bytes of in to discard when it has
 	large *[]byte // the current frame, when it does not fit in
@@ -49,7 +46,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{Conn: nc, server: s, in: bufio.NewReaderSize(nc, readBuffer)}
+	c := &conn{Conn: nc, server: s, in: newInput(nc)}
 	c.state.conn = c
 	return c
 }
@@ -77,7 +74,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // next is called when go-milter has dealt with a frame and wants another.
 func (c *conn) next() error {
 	c.settle()
-	if len(c.talk.next) == 0 {
+	if c.talk.idle() {
 		c.release()
 		if c.lost {
 			return io.EOF
@@ -88,14 +85,10 @@ func (c *conn) next() error {
 			c.endMessage() // the handler learns of it in the same way as ever
 		}
 	}
-	if len(c.talk.next) == 0 {
+	if c.talk.idle() {
 		return nil
 	}
-	c.talk.now, c.talk.replied = c.talk.next[0], false
-	c.talk.next = c.talk.next[1:]
-	if len(c.talk.next) == 0 {
-		c.talk.next = nil
-	}
+	c.talk.advance()
 	if c.talk.now.apply != nil {
 		c.talk.now.apply()
 	}
@@ -147,9 +140,10 @@ func (c *conn) readFrame() error {
 
 // waitForFrame waits for the first byte, if need be.
 func (c *conn) waitForFrame() error {
-	if c.in.Buffered() > 0 {
+	if c.in.buffered() > 0 {
 		return nil
 	}
+	c.in.release()
 	c.mu.Lock()
 	if c.draining && !c.inMessage {
 		c.mu.Unlock()
@@ -157,7 +151,7 @@ func (c *conn) waitForFrame() error {
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(c.server.opts.IdleTimeout))
 	c.mu.Unlock()
-	_, err := c.in.Peek(1)
+	_, err := c.in.peek(1)
 	if err != nil && c.mayClose() {
 		return errDrained
 	}
@@ -172,10 +166,10 @@ func (c *conn) mayClose() bool {
 
 // peek returns the next n bytes, which fit the buffer.
 func (c *conn) peek(n int) ([]byte, error) {
-	if c.in.Buffered() < n {
+	if c.in.buffered() < n {
 		c.Conn.SetReadDeadline(time.Now().Add(c.server.opts.FrameTimeout))
 	}
-	b, err := c.in.Peek(n)
+	b, err := c.in.peek(n)
 	return b, truncated(err)
 }
 
@@ -183,19 +177,20 @@ func (c *conn) peek(n int) ([]byte, error) {
 func (c *conn) readWhole(n int) ([]byte, error) {
 	if n <= readBuffer {
 		b, err := c.peek(n)
-		c.used = n
+		if err == nil {
+			c.used = n
+		}
 		return b, err
 	}
 	c.large = largeFrames.Get().(*[]byte)
 	b := (*c.large)[:n]
 	c.Conn.SetReadDeadline(time.Now().Add(c.server.opts.FrameTimeout))
-	_, err := io.ReadFull(c.in, b)
-	return b, truncated(err)
+	return b, truncated(c.in.readFull(b))
 }
 
 // release gives back what the last frame was read into.
 func (c *conn) release() {
-	c.in.Discard(c.used)
+	c.in.discard(c.used)
 	c.used = 0
 	if c.large != nil {
 		largeFrames.Put(c.large)
@@ -209,12 +204,18 @@ func (c *conn) skipFrame(code byte, size int) error {
 	if !c.talk.negotiated || code != codeHeader && code != codeBody && code != codeUnknown {
 		return fmt.Errorf("frame %q of %d bytes; at most %d are read", code, size, maxFrame)
 	}
-	for left := 4 + size; left > 0; {
-		c.Conn.SetReadDeadline(time.Now().Add(c.server.opts.FrameTimeout))
-		n, err := c.in.Discard(min(left, 1<<20))
-		if left -= n; err != nil {
+	const timed = 1 << 20 // what FrameTimeout is for, of a frame that is larger
+	for left, until := 4+size, 4+size; left > 0; {
+		if left <= until {
+			until = left - timed
+			c.Conn.SetReadDeadline(time.Now().Add(c.server.opts.FrameTimeout))
+		}
+		if _, err := c.in.peek(1); err != nil {
 			return truncated(err)
 		}
+		n := min(left, c.in.buffered())
+		c.in.discard(n)
+		left -= n
 	}
 	c.state.cut = c.state.cut || code != codeUnknown
 	c.skip(code)
@@ -222,7 +223,7 @@ func (c *conn) skipFrame(code byte, size int) error {
 }
 
 func truncated(err error) error {
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("connection ended within a frame")
 	}
 	return err
@@ -249,6 +250,7 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.closing.Do(func() {
 		c.release()
+		c.in.close()
 		c.server.forget(c)
 	})
 	return err

@@ -23,6 +23,7 @@ func (g *guarded) call(stage string, f func() (milter.Response, error)) (resp mi
 	s := g.conn.server
 	failed := func(err error) (milter.Response, error) {
 		g.conn.changes = g.conn.changes[:0]
+		g.conn.state.failed = true
 		s.opts.Report(fmt.Errorf("milter: %s of a message from %q, client %s: %w",
 			stage, g.conn.state.mail.Address, g.conn.state.client, err))
 		return s.opts.OnError, nil

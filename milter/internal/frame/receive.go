@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-milter"
@@ -41,6 +42,9 @@ var noReply = map[byte]milter.OptProtocol{
 	codeUnknown: milter.OptNoUnknownReply,
 }
 
+// endOfMessage is what go-milter sees of it: it drops what comes with it.
+var endOfMessage = newFrame(codeEOM, nil)
+
 // step is a frame that go-milter shall see.
 type step struct {
 	code  byte
@@ -54,10 +58,23 @@ type conversation struct {
 	negotiated bool
 	now        step // in hand
 	replied    bool
-	next       []step
+	next       []step // those up to begun are done
+	begun      int
 	position   int    // of the message's last command in messageOrder
 	skipBody   bool   // the handler has seen enough of the body
 	held       []byte // a final answer that came where none could be sent
+}
+
+// idle: nothing is planned for go-milter.
+func (t *conversation) idle() bool { return t.begun == len(t.next) }
+
+// advance takes the next step in hand. The memory of the steps is used again.
+func (t *conversation) advance() {
+	t.now, t.replied = t.next[t.begun], false
+	t.next[t.begun] = step{}
+	if t.begun++; t.idle() {
+		t.next, t.begun = t.next[:0], 0
+	}
 }
 
 // messageOrder is the order of a message's commands; those in messageRepeats
@@ -192,7 +209,7 @@ func (c *conn) receiveMessage(code byte, frame []byte) {
 		if len(data) > 0 && !t.skipBody {
 			c.showOurs(codeBody, data)
 		}
-		c.show(code, newFrame(codeEOM, nil))
+		c.show(code, endOfMessage)
 	default:
 		c.show(code, frame)
 	}
@@ -205,6 +222,13 @@ func (c *conn) receiveHeader(frame []byte) {
 		c.state.cut = true
 		c.skip(codeHeader)
 		return
+	}
+	// go-milter passes over a header with more NULs than the two that end its
+	// name and its value. To the MTA, the value ends at the first.
+	name, rest := cutString(frame[5:])
+	if value, more := cutString(rest); len(more) > 0 {
+		c.state.cut = true
+		frame = newFrame(codeHeader, slices.Concat(name, []byte{0}, value, []byte{0}))
 	}
 	c.show(codeHeader, frame)
 }

@@ -21,6 +21,9 @@ const (
 	replySkip     = 's'
 )
 
+// continues is the answer of which nothing has to be made.
+var continues = newFrame(byte(milter.ActContinue), nil)
+
 // Skip answers a body chunk: the handler wants no more of the body. Where the
 // MTA cannot do that, it is kept from the handler here.
 var Skip milter.Response = milter.NewResponse(replySkip, nil)
@@ -103,7 +106,7 @@ func (c *conn) verdict(code byte, frame []byte) {
 	if code == replySkip {
 		t.skipBody = true
 		if t.now.code != codeBody || c.state.protocol&milter.OptSkip == 0 {
-			code, frame = byte(milter.ActContinue), newFrame(byte(milter.ActContinue), nil)
+			code, frame = byte(milter.ActContinue), continues
 		}
 	}
 	if !t.now.owed {
@@ -151,7 +154,7 @@ func (c *conn) settle() {
 	if t.now.owed && !t.replied {
 		frame := t.held
 		if frame == nil {
-			frame = newFrame(byte(milter.ActContinue), nil)
+			frame = continues
 		}
 		c.verdict(frame[4], frame)
 	}

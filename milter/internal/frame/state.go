@@ -19,6 +19,7 @@ type State struct {
 	rcpt   Envelope
 	macros [len(macroStages)][]byte
 	cut    bool
+	failed bool
 	header int
 
 	version  uint32
@@ -77,6 +78,10 @@ func (s *State) Rcpt() Envelope { return s.rcpt }
 // because it was larger than a limit.
 func (s *State) Incomplete() bool { return s.cut }
 
+// Failed reports that a callback of this message panicked or returned an error:
+// the MTA is answered with OnError, whatever else is said.
+func (s *State) Failed() bool { return s.failed }
+
 // May reports whether the MTA agreed to an action. Modifications that it did
 // not agree to return ErrNotNegotiated.
 func (s *State) May(a milter.OptAction) bool { return s.actions&a == a }
@@ -126,7 +131,7 @@ func (s *State) setMacros(data []byte) bool {
 // came ahead of it.
 func (s *State) beginMessage(mail Envelope) {
 	s.mail, s.rcpt = mail, Envelope{}
-	s.cut, s.header = false, 0
+	s.cut, s.failed, s.header = false, false, 0
 	for i := range s.macros[mailStage+1:] {
 		m := &s.macros[mailStage+1+i]
 		if *m = (*m)[:0]; cap(*m) > 1024 {

@@ -280,3 +280,14 @@ func (silentMilter) MailFrom(string, *milter.Modifier) (milter.Response, error) 
 func (silentMilter) RcptTo(string, *milter.Modifier) (milter.Response, error) {
 	return milter.RespAccept, nil
 }
+
+// receiveHeader in receive.go.
+func TestUpstreamPassesOverAHeaderWithANUL(t *testing.T) {
+	b, _ := upstream(t, nil)
+	m := letter
+	m.Header = [][2]string{{"Subject", "a\x00b"}}
+	b.must(negotiated(b).Deliver(m))
+	if events := strings.Join(b.events(), "\n"); strings.Contains(events, "header ") {
+		t.Errorf("mended: a header with a NUL in its value is shown\n%s", events)
+	}
+}

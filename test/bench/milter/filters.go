@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"net"
@@ -48,19 +49,55 @@ func (f *filter) stop() {
 	f.cmd.Wait()
 }
 
-// memory is what the process holds in RAM, in bytes.
-func (f *filter) memory() (int64, error) {
+// held is what a process holds in RAM, in bytes.
+type held struct{ all, files int64 }
+
+func (f *filter) memory() (held, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.cmd.Process.Pid))
+	if err != nil {
+		return held{}, err
+	}
+	var h held
+	for line := range strings.Lines(string(status)) {
+		name, rest, _ := strings.Cut(line, ":")
+		into := map[string]*int64{"VmRSS": &h.all, "RssFile": &h.files}[name]
+		if into == nil {
+			continue
+		}
+		kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		if err != nil {
+			return held{}, fmt.Errorf("memory of process %d: %w", f.cmd.Process.Pid, err)
+		}
+		*into = kb << 10
+	}
+	if h.all == 0 {
+		return held{}, fmt.Errorf("no VmRSS of process %d", f.cmd.Process.Pid)
+	}
+	return h, nil
+}
+
+// cpu is the time that the process has computed, in the kernel too.
+func (f *filter) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return kb << 10, err
-		}
+	// proc(5): utime and stime are the 14th and 15th field; the second one may
+	// hold anything, and ends at the last parenthesis.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("stat of process %d has %d fields", f.cmd.Process.Pid, len(fields))
 	}
-	return 0, fmt.Errorf("no VmRSS of process %d", f.cmd.Process.Pid)
+	const ticks = 100 // a second: USER_HZ
+	var sum time.Duration
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("stat of process %d: %w", f.cmd.Process.Pid, err)
+		}
+		sum += time.Duration(n) * time.Second / ticks
+	}
+	return sum, nil
 }
 
 // startNoop compiles the C filter and starts it.

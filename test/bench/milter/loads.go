@@ -12,6 +12,18 @@ type load struct {
 	client   string // the address it comes from
 	messages []message
 	want     float64 // how many times the C filter's messages a second
+	// fresh makes a message like these with another Message-ID and recipient,
+	// where the filter remembers them; else nil.
+	fresh func(id string) message
+}
+
+// send delivers the n-th message of a load.
+func (l load) send(c *client, n int) error {
+	answer, err := c.deliver(l.messages[n%len(l.messages)])
+	if err == nil && answer != 'a' && answer != 'c' {
+		err = fmt.Errorf("answered %q", answer)
+	}
+	return err
 }
 
 const outside, inside = "198.51.100.7", "192.0.2.7"
@@ -19,7 +31,11 @@ const outside, inside = "198.51.100.7", "192.0.2.7"
 // makeLoads makes the mail. Our filter signs a message first, as the legitimate
 // bounces are about mail that it saw.
 func makeLoads(ours *filter) ([]load, error) {
-	outgoing := newMessage("joe@example.org", "ann@remote.example", letterHeader("joe@example.org", "ann@remote.example", "1@example.org"), text(7000))
+	letter := func(id string) message {
+		to := "ann." + id + "@remote.example"
+		return newMessage("joe@example.org", to, letterHeader("joe@example.org", to, id+"@example.org"), text(7000))
+	}
+	outgoing := letter("1")
 	c, err := dial(ours.socket, inside)
 	if err != nil {
 		return nil, err
@@ -53,9 +69,9 @@ func makeLoads(ours *filter) ([]load, error) {
 	}
 	ordinary := newMessage("ann@remote.example", "joe@example.org", letterHeader("ann@remote.example", "joe@example.org", "3@remote.example"), text(7000))
 	return []load{
-		{"bounces of 8 kB, half of them legitimate, half suspect", outside, []message{legit, forged}, 1},
-		{"ordinary mail of 8 kB", outside, []message{ordinary}, 2},
-		{"outgoing mail of 8 kB, signed and recorded (no target)", inside, []message{outgoing}, 0},
+		{"bounces of 8 kB, half of them legitimate, half suspect", outside, []message{legit, forged}, 1.3, nil},
+		{"ordinary mail of 8 kB", outside, []message{ordinary}, 3, nil},
+		{"outgoing mail of 8 kB, signed and recorded", inside, []message{outgoing}, 1, letter},
 	}, nil
 }
 

@@ -1,36 +1,58 @@
 // Command milter compares the milter with a C filter on libmilter that does
-// nothing: messages a second and the 99th percentile of their time, for bounces
-// of 8 kB and for ordinary mail, over a unix socket, in one run; and what 1,000
-// idle connections cost. Run it from the top of the repository, with gcc and
-// libmilter-dev installed:
+// nothing, over a unix socket, in one run on one machine:
+//
+//   - how many messages a second each takes when every connection sends as fast
+//     as it is answered, and what a message costs each of them in CPU time;
+//   - how long messages take when both are offered the same number a second, at
+//     random times that do not wait for the answers;
+//   - what 1,000 idle connections cost;
+//   - whether the milter's memory stays the same over many messages.
+//
+// Rounds alternate between the two, and the one that begins alternates too. Run
+// it from the top of the repository, with gcc and libmilter-dev installed:
 //
 //	go run ./test/bench/milter
+//	go run ./test/bench/milter -steady 1000000    (the long form)
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
-	"sync"
+	"strings"
 	"time"
 )
 
+// sizes are how much is measured.
+type sizes struct {
+	messages int           // a connection, of a round as fast as possible
+	conns    int           // connections
+	rounds   int           // of each filter
+	paced    time.Duration // of a round at a given rate
+	idle     int           // idle connections
+	steady   int           // messages over which memory is watched
+	only     string        // what the name of a load begins with
+}
+
 func main() {
-	messages := flag.Int("n", 2000, "messages a connection and round")
-	conns := flag.Int("conns", 8, "connections")
-	rounds := flag.Int("rounds", 7, "rounds; the medians count")
-	idle := flag.Int("idle", 1000, "idle connections")
+	var s sizes
+	flag.IntVar(&s.messages, "n", 750, "messages a connection, in a round as fast as possible")
+	flag.IntVar(&s.conns, "conns", 8, "connections")
+	flag.IntVar(&s.rounds, "rounds", 5, "rounds; the medians count")
+	flag.DurationVar(&s.paced, "paced", 2*time.Second, "length of a round at a given rate")
+	flag.IntVar(&s.idle, "idle", 1000, "idle connections")
+	flag.IntVar(&s.steady, "steady", 50_000, "messages over which memory is watched; 1000000 is the long form")
+	flag.StringVar(&s.only, "only", "", "compare only loads whose name begins so: bounces, ordinary, outgoing")
 	flag.Parse()
-	if err := run(*messages, *conns, *rounds, *idle); err != nil {
+	if err := run(s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(messages, conns, rounds, idle int) error {
+func run(s sizes) error {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -51,133 +73,117 @@ func run(messages, conns, rounds, idle int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d cores, %d connections, unix socket, %d messages each, median of %d rounds\n", runtime.NumCPU(), conns, messages, rounds)
+	fmt.Printf("%d cores, shared by the client and the filter; %d connections, unix socket; medians of %d rounds, lowest and highest behind\n",
+		runtime.NumCPU(), s.conns, s.rounds)
 	for _, l := range loads {
-		if err := compare(l, noop, ours, messages, conns, rounds); err != nil {
+		if !strings.HasPrefix(l.name, s.only) {
+			continue
+		}
+		fmt.Printf("\n%s\n", l.name)
+		if err := compare(l, noop, ours, s); err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
 	}
+	fmt.Println()
 	for _, f := range []*filter{noop, ours} {
-		if err := idleMemory(f, loads[0], idle); err != nil {
+		if err := idleMemory(f, loads[0], s.idle); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
+	if err := steadyMemory(ours, loads, s); err != nil {
+		return fmt.Errorf("%s: %w", ours.name, err)
+	}
 	return nil
 }
 
-// figures are what a round has measured.
-type figures struct {
-	rate float64 // messages a second
-	p99  time.Duration
-}
+// shares of what the slower of the two can do, that both are offered.
+var shares = []float64{0.5, 0.75}
 
-// compare runs both filters in turn, so that what else the machine does hits
-// both. The ratios are of rounds that followed each other.
-func compare(l load, noop, ours *filter, messages, conns, rounds int) error {
-	var c, b []figures
-	var rates, tails []float64
-	for i := range rounds + 1 {
-		x, err := round(l, noop, messages, conns)
-		if err != nil {
-			return err
-		}
-		y, err := round(l, ours, messages, conns)
-		if err != nil {
-			return err
-		}
-		if i == 0 {
-			continue // to warm up
-		}
-		c, b = append(c, x), append(b, y)
-		rates, tails = append(rates, y.rate/x.rate), append(tails, float64(y.p99)/float64(x.p99))
+// compare has both filters deal with a load: as fast as they can, and at equal
+// rates.
+func compare(l load, noop, ours *filter, s sizes) error {
+	c, b, err := alternate(noop, ours, s.rounds, func(f *filter) (speed, error) { return fastest(l, f, s) })
+	if err != nil {
+		return err
 	}
-	fmt.Printf("\n%s\n", l.name)
-	for name, f := range map[string][]figures{noop.name: c, ours.name: b} {
-		var rate, tail []float64
-		for _, one := range f {
-			rate, tail = append(rate, one.rate), append(tail, float64(one.p99.Microseconds()))
-		}
-		fmt.Printf("  %-16s %8.0f messages/s   p99 %7.0f µs\n", name, median(rate), median(tail))
+	rate := func(v speed) float64 { return v.rate }
+	fmt.Println("  as fast as possible")
+	for i, v := range [][]speed{c, b} {
+		fmt.Printf("    %-15s %s messages/s   %s µs of CPU a message\n", []*filter{noop, ours}[i].name, spread(v, rate, 0),
+			spread(v, func(v speed) float64 { return v.cpu }, 0))
 	}
-	fmt.Printf("  %-16s %8.2f (at least %.1f)      %7.2f (at most 1.0)\n", "ratio", median(rates), l.want, median(tails))
-	return nil
-}
+	fmt.Printf("    %-15s %s (at least %.1f)\n", "ratio", spreadOf(ratios(b, c, rate), 2), l.want)
 
-// round has each connection deliver its messages, all at once.
-func round(l load, f *filter, messages, conns int) (figures, error) {
-	times := make([][]time.Duration, conns)
-	errs := make([]error, conns)
-	var ready, done sync.WaitGroup
-	begin := make(chan struct{})
-	ready.Add(conns)
-	for i := range conns {
-		done.Go(func() {
-			times[i], errs[i] = worker(l, f, messages, &ready, begin)
+	for _, share := range shares {
+		offered := share * min(median(values(c, rate)), median(values(b, rate)))
+		seed := uint64(0)
+		c, b, err := alternate(noop, ours, s.rounds, func(f *filter) (delay, error) {
+			seed++ // each pair of rounds has the same arrivals
+			return paced(l, f, s, offered, seed/2)
 		})
-	}
-	ready.Wait()
-	began := time.Now()
-	close(begin)
-	done.Wait()
-	took := time.Since(began)
-	all := slices.Concat(times...)
-	if err := errors.Join(errs...); err != nil || len(all) == 0 {
-		return figures{}, fmt.Errorf("%s: %w", f.name, err)
-	}
-	slices.Sort(all)
-	return figures{float64(len(all)) / took.Seconds(), all[len(all)*99/100]}, nil
-}
-
-func worker(l load, f *filter, messages int, ready *sync.WaitGroup, begin <-chan struct{}) ([]time.Duration, error) {
-	c, err := dial(f.socket, l.client)
-	ready.Done()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	<-begin
-	times := make([]time.Duration, 0, messages)
-	for i := range messages {
-		began := time.Now()
-		if answer, err := c.deliver(l.messages[i%len(l.messages)]); err != nil || answer != 'a' && answer != 'c' {
-			return nil, fmt.Errorf("answered %q, %w", answer, err)
-		}
-		times = append(times, time.Since(began))
-	}
-	return times, nil
-}
-
-// idleMemory tells what connections cost that have had a message and are idle.
-func idleMemory(f *filter, l load, n int) error {
-	before, err := f.memory()
-	if err != nil {
-		return err
-	}
-	var open []*client
-	defer func() {
-		for _, c := range open {
-			c.Close()
-		}
-	}()
-	for range n {
-		c, err := dial(f.socket, l.client)
 		if err != nil {
 			return err
 		}
-		open = append(open, c)
-		if _, err := c.deliver(l.messages[0]); err != nil {
-			return err
+		fmt.Printf("  both offered %.0f messages/s\n", offered)
+		for i, v := range [][]delay{c, b} {
+			fmt.Printf("    %-15s p50 %s   p99 %s µs\n", []*filter{noop, ours}[i].name, spread(v, delay.median, 0), spread(v, delay.tail, 0))
+		}
+		fmt.Printf("    %-15s p50 %s   p99 %s (at most 0.9)\n", "ratio", spreadOf(ratios(b, c, delay.median), 2), spreadOf(ratios(b, c, delay.tail), 2))
+	}
+	return nil
+}
+
+// alternate measures both filters in turn, after one round of each that does not
+// count, so that what else the machine does hits both.
+func alternate[T any](noop, ours *filter, rounds int, measure func(*filter) (T, error)) (c, b []T, err error) {
+	for i := range rounds + 1 {
+		order := []*filter{noop, ours}
+		if i%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, f := range order {
+			v, err := measure(f)
+			switch {
+			case err != nil:
+				return nil, nil, fmt.Errorf("%s: %w", f.name, err)
+			case i == 0:
+			case f == noop:
+				c = append(c, v)
+			default:
+				b = append(b, v)
+			}
 		}
 	}
-	after, err := f.memory()
-	if err != nil {
-		return err
+	return c, b, nil
+}
+
+func values[T any](list []T, of func(T) float64) []float64 {
+	out := make([]float64, len(list))
+	for i, v := range list {
+		out[i] = of(v)
 	}
-	fmt.Printf("\n%d idle connections of %s: %.1f MiB more than none (%.1f MiB in all)\n", n, f.name, float64(after-before)/(1<<20), float64(after)/(1<<20))
-	return nil
+	return out
+}
+
+// ratios are those of rounds that followed each other.
+func ratios[T any](b, c []T, of func(T) float64) []float64 {
+	out := make([]float64, len(b))
+	for i := range b {
+		out[i] = of(b[i]) / of(c[i])
+	}
+	return out
 }
 
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]
+}
+
+func spread[T any](list []T, of func(T) float64, digits int) string {
+	return spreadOf(values(list, of), digits)
+}
+
+// spreadOf writes a median, and the lowest and the highest behind it.
+func spreadOf(v []float64, digits int) string {
+	return fmt.Sprintf("%7.*f (%.*f..%.*f)", digits, median(v), digits, slices.Min(v), digits, slices.Max(v))
 }
