@@ -228,6 +228,14 @@ func knownField(name []byte) bool {
 	return false
 }
 
+// equalFold looks at the first letter before it compares: most names that are
+// as long as the one looked for differ there.
 func equalFold(b []byte, s string) bool {
-	return len(b) == len(s) && strings.EqualFold(string(b), s)
+	if len(b) != len(s) {
+		return false
+	}
+	if len(s) > 0 && s[0] < 0x80 && b[0] < 0x80 && b[0]|0x20 != s[0]|0x20 {
+		return false
+	}
+	return strings.EqualFold(string(b), s)
 }

@@ -106,14 +106,7 @@ func (r *run) change(ctx context.Context, messages []candidate) (owing []Result,
 	}
 	var audit error
 	for i, o := range b.Commit() {
-		res := added[i]
-		res.Result = Done
-		switch {
-		case o.Unfinished:
-			res.note("made, but not all that follows from it; the next start does the rest: " + o.Err.Error())
-		case o.Err != nil:
-			res = res.fail(o.Err)
-		}
+		res := r.outcome(added[i], o)
 		if res.Result == Done && res.Action == Verb(rule.Bounce) {
 			owing = append(owing, res)
 			continue
@@ -124,6 +117,23 @@ func (r *run) change(ctx context.Context, messages []candidate) (owing []Result,
 		return owing, audit // the journal keeps the changes until they can be told
 	}
 	return owing, b.Forget()
+}
+
+// outcome is the result that a change's outcome stands for. One that is
+// unfinished is done, and yet makes the run end with an error: somebody has to
+// look at what kept it.
+func (r *run) outcome(res Result, o spool.Outcome) Result {
+	res.Result = Done
+	switch {
+	case o.Unfinished:
+		r.unfinished++
+		res.note("made, but not all that follows from it; the next start does the rest: " + o.Err.Error())
+		r.Log.Error("a change was made, but not all that follows from it: the next start does the rest",
+			"run", r.id, "id", res.ID, "action", string(res.Action), "error", o.Err)
+	case o.Err != nil:
+		res = res.fail(o.Err)
+	}
+	return res
 }
 
 func (r *run) tellAll(messages []candidate, err error) error {

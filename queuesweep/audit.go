@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,9 +16,18 @@ type Audit struct {
 	path string
 	host string
 
+	failures atomic.Int64
+	failing  atomic.Bool
+
 	mu   sync.Mutex
 	file *os.File
 }
+
+// Failures is how many lines could not be written.
+func (a *Audit) Failures() int64 { return a.failures.Load() }
+
+// Failing tells that the last line could not be written.
+func (a *Audit) Failing() bool { return a.failing.Load() }
 
 // OpenAudit opens the audit log, and makes it, and the folder it lies in, where
 // they are not there.
@@ -86,7 +96,10 @@ func (a *Audit) write(v any) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, err := a.file.Write(line); err != nil {
+	_, err = a.file.Write(line)
+	a.failing.Store(err != nil)
+	if err != nil {
+		a.failures.Add(1)
 		return fmt.Errorf("audit log: %w (nothing more is done before it can be written)", err)
 	}
 	return nil

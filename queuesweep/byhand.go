@@ -29,7 +29,7 @@ func (s *Sweeper) Act(ctx context.Context, ids []string, do rule.Rule, o SweepOp
 		return Summary{}, &SetupError{err}
 	}
 	var messages []candidate
-	rd := reader{max: s.MaxControlFile}
+	rd := s.reader()
 	named := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		if named[id] {
@@ -37,7 +37,7 @@ func (s *Sweeper) Act(ctx context.Context, ids []string, do rule.Rule, o SweepOp
 		}
 		named[id] = true
 		r.sum.Scanned++
-		c, err := r.named(id, &rd)
+		c, err := r.named(id, rd)
 		if err != nil {
 			if err := r.tell(c.result.fail(err)); err != nil {
 				return r.sum, err
@@ -111,13 +111,30 @@ func (s *Sweeper) Restore(ctx context.Context, ids []string, where *rule.Set, o 
 	return sum, errors.Join(partial, err, auditErr)
 }
 
+// returning is a message of the store that is going back to its queue.
+type returning struct {
+	stored spool.Stored
+	res    Result
+}
+
+// restoreFrom acts batch by batch. A batch holds messages of one day: their
+// folder is open for as long as that day is read.
 func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[string]bool) error {
-	rd := reader{max: r.MaxControlFile}
+	rd := r.reader()
 	var judge *rule.Judge
 	if r.set != nil {
 		judge = r.set.Judge()
 	}
-	return store.Messages(ctx, func(m spool.Stored) error {
+	var batch []returning
+	flush := func() error {
+		some := batch
+		batch = batch[:0]
+		if len(some) == 0 || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return r.restore(ctx, some)
+	}
+	return store.MessagesByDay(ctx, func(m spool.Stored) error {
 		if judge == nil && !missing[m.ID] {
 			return nil
 		}
@@ -132,8 +149,12 @@ func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[s
 			return r.tell(res.fail(err))
 		}
 		if judge != nil {
-			if i, err := judge.First(msg); err != nil || i < 0 {
-				return err
+			i, err := judge.First(msg)
+			if err != nil {
+				return errors.Join(err, flush()) // those before it are restored
+			}
+			if i < 0 {
+				return nil
 			}
 		}
 		delete(missing, m.ID)
@@ -142,32 +163,44 @@ func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[s
 			res.Result = DryRun
 			return r.tell(res)
 		}
-		return r.restore(ctx, m, res)
-	})
+		if batch = append(batch, returning{m, res}); len(batch) < spool.MaxBatch {
+			return nil
+		}
+		return flush()
+	}, flush)
 }
 
-// restore brings one message back and tells what became of it.
-func (r *run) restore(ctx context.Context, m spool.Stored, res Result) error {
-	queue, err := r.origin(m)
-	if err != nil {
-		return r.tell(res.fail(err))
-	}
+// restore brings at most spool.MaxBatch messages back and tells what became of
+// them.
+func (r *run) restore(ctx context.Context, messages []returning) error {
 	wait, cancel := context.WithTimeout(ctx, r.LockWait)
-	defer cancel()
 	b, err := r.store.Begin(wait, r.Now())
+	cancel()
 	if err != nil {
-		return r.tell(res.fail(err))
+		for _, m := range messages {
+			if err := r.tell(m.res.fail(err)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	defer b.End()
-	if err = r.addRestore(b, m, queue); err == nil {
-		err = b.Commit()[0].Err
+	var added []Result
+	for _, m := range messages {
+		if err := r.addRestore(b, m.stored); err != nil {
+			if err := r.tell(m.res.fail(err)); err != nil {
+				return err
+			}
+			continue
+		}
+		added = append(added, m.res)
 	}
-	res.Result = Done
-	if err != nil {
-		res = res.fail(err)
+	var audit error
+	for i, o := range b.Commit() {
+		audit = errors.Join(audit, r.tell(r.outcome(added[i], o)))
 	}
-	if err := r.tell(res); err != nil {
-		return err
+	if audit != nil {
+		return audit // the journal keeps the changes until they can be told
 	}
 	return b.Forget()
 }
@@ -184,7 +217,11 @@ func (r *run) origin(m spool.Stored) (*spool.Folder, error) {
 	return queue, nil
 }
 
-func (r *run) addRestore(b *spool.Batch, m spool.Stored, queue *spool.Folder) error {
+func (r *run) addRestore(b *spool.Batch, m spool.Stored) error {
+	queue, err := r.origin(m)
+	if err != nil {
+		return err
+	}
 	claim, err := m.Claim()
 	if err != nil {
 		return err

@@ -19,12 +19,19 @@ func JSONLine(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	line := b.Bytes()
-	if bytes.IndexFunc(line[:len(line)-1], unprintable) < 0 {
-		return line, nil
+	return Printable(b.Bytes()), nil
+}
+
+// Printable writes what could do harm on a terminal as JSON does, \u and four
+// hex digits, and keeps a newline at the end. The line may be JSON or a line of
+// a log.
+func Printable(line []byte) []byte {
+	text, end := bytes.CutSuffix(line, []byte{'\n'})
+	if bytes.IndexFunc(text, unprintable) < 0 {
+		return line
 	}
 	out := make([]byte, 0, len(line)+64)
-	for text := line[:len(line)-1]; len(text) > 0; {
+	for len(text) > 0 {
 		r, n := utf8.DecodeRune(text)
 		switch high, low := utf16.EncodeRune(r); {
 		case !unprintable(r):
@@ -36,7 +43,10 @@ func JSONLine(v any) ([]byte, error) {
 		}
 		text = text[n:]
 	}
-	return append(out, '\n'), nil
+	if end {
+		out = append(out, '\n')
+	}
+	return out
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) && r != utf8.RuneError }

@@ -69,16 +69,16 @@ func (s *Sweeper) List(ctx context.Context, o ListOptions) error {
 	}
 	defer sp.Close()
 	var mu sync.Mutex
-	err := scan(ctx, sp.Folders(), s.Workers, func() func(spool.Entry) error {
-		l := s.lister(o)
-		return func(e spool.Entry) error {
+	err := s.scan(ctx, sp.Folders(), func(rd *reader) func([]spool.Entry) error {
+		l := s.lister(o, rd)
+		return rd.each(func(e spool.Entry) error {
 			if m, ok := l.list(e); ok {
 				mu.Lock()
 				defer mu.Unlock()
 				o.Emit(m)
 			}
 			return nil
-		}
+		})
 	})
 	return errors.Join(partial, err)
 }
@@ -99,7 +99,7 @@ func (s *Sweeper) ListRemoved(ctx context.Context, o ListOptions) error {
 	if err != nil {
 		return err
 	}
-	l := s.lister(o)
+	l := s.lister(o, s.reader())
 	return store.Messages(ctx, func(m spool.Stored) error {
 		listed, ok := l.list(m.Entry)
 		if !ok {
@@ -122,7 +122,7 @@ func (s *Sweeper) Show(_ context.Context, ids []string, o ListOptions) error {
 	}
 	defer sp.Close()
 	errs := []error{partial}
-	l := s.lister(o)
+	l := s.lister(o, s.reader())
 	for _, id := range ids {
 		e, err := sp.Find(id)
 		if err != nil {
@@ -138,15 +138,16 @@ func (s *Sweeper) Show(_ context.Context, ids []string, o ListOptions) error {
 
 // lister is one goroutine's.
 type lister struct {
-	rd    reader
+	rd    *reader
+	max   int64
 	now   time.Time
 	where *rule.Judge
 	rules *rule.Judge
 	names []rule.Rule
 }
 
-func (s *Sweeper) lister(o ListOptions) *lister {
-	l := &lister{rd: reader{max: s.MaxControlFile}, now: s.Now()}
+func (s *Sweeper) lister(o ListOptions, rd *reader) *lister {
+	l := &lister{rd: rd, max: s.MaxControlFile, now: s.Now()}
 	if o.Where != nil {
 		l.where = o.Where.Judge()
 	}
@@ -182,7 +183,7 @@ func (l *lister) list(e spool.Entry) (Listed, bool) {
 	m.describe(msg.File)
 	m.Size = msg.Body.Size()
 	if err == nil && state != StateLocked && l.rd.body.missing() {
-		if _, err := e.Read(nil, l.rd.max); errors.Is(err, spool.ErrGone) {
+		if _, err := e.Read(nil, l.max); errors.Is(err, spool.ErrGone) {
 			return m, false // sendmail has just delivered it: the df goes first
 		}
 		m.Error = spool.ErrNoBody.Error()

@@ -26,23 +26,45 @@ const (
 // reader reads and parses one control file after the other into the same
 // memory. One goroutine uses it.
 type reader struct {
-	buf  []byte
-	file qf.File
-	max  int64
-	body lazyBody
-	msg  rule.Message
+	files *spool.Reader
+	data  []byte // of the file that was parsed last
+	file  qf.File
+	body  lazyBody
+	msg   rule.Message
+}
+
+func (s *Sweeper) reader() *reader {
+	return &reader{files: spool.NewReader(s.MaxControlFile, s.PlainReads)}
+}
+
+// each makes the visitor of a scan that takes one entry after the other.
+func (r *reader) each(visit func(spool.Entry) error) func([]spool.Entry) error {
+	return func(entries []spool.Entry) error {
+		r.files.Ahead(entries)
+		for _, e := range entries {
+			if err := visit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // read reads a message and says its state. The File it points to holds until
 // the next call, and is nil where the file could not be read. The error says
 // why a message is incomplete, damaged or unreadable.
 func (r *reader) read(e spool.Entry, now time.Time) (*rule.Message, State, error) {
-	data, err := e.Read(r.buf, r.max)
+	data, err := r.files.Read(e)
 	if err != nil {
 		return nil, StateDamaged, err
 	}
-	r.buf = data
-	err = r.file.Reset(data)
+	return r.parse(e, data, now)
+}
+
+// parse is read for a message whose control file was read before.
+func (r *reader) parse(e spool.Entry, data []byte, now time.Time) (*rule.Message, State, error) {
+	err := r.file.Reset(data)
+	r.data = data
 	state := stateOf(e, &r.file, err)
 	r.body.reset(e, &r.file)
 	r.msg = rule.Message{ID: e.ID, Queue: e.Folder.Path, State: string(state), File: &r.file, Now: now, Body: &r.body}
@@ -102,13 +124,16 @@ func (b *lazyBody) Returned() *dsn.Report {
 		return b.returned
 	}
 	b.parsed = true
-	df, err := b.look().Open()
+	if b.look(); b.err != nil {
+		return nil
+	}
+	df, err := b.body.Open()
 	if err != nil {
 		return nil
 	}
 	defer df.Close()
 	// The envelope sender tells a bounce from what quotes one.
-	header := []dsn.Field{{Name: "Return-Path", Value: "<" + b.file.Sender() + ">"}}
+	header := append(make([]dsn.Field, 0, 24), dsn.Field{Name: "Return-Path", Value: "<" + b.file.Sender() + ">"})
 	for h := range b.file.Headers() {
 		if !h.Template() {
 			header = append(header, dsn.Field{Name: h.Name, Value: h.Value()})

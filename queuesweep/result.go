@@ -2,6 +2,7 @@ package queuesweep
 
 import (
 	"time"
+	"unicode/utf8"
 
 	"github.com/backscatterd/backscatterd/queuesweep/qf"
 	"github.com/backscatterd/backscatterd/queuesweep/rule"
@@ -60,19 +61,39 @@ const MaxRecipients = 100
 
 // describe fills in what the control file says.
 func (r *Result) describe(f *qf.File, now time.Time) {
-	r.Sender = f.Sender()
+	r.Sender = brief(f.Sender())
 	r.Recipients = r.Recipients[:0:0]
 	for rcpt := range f.Recipients() {
 		if len(r.Recipients) == MaxRecipients {
 			break
 		}
-		r.Recipients = append(r.Recipients, rcpt.Address)
+		r.Recipients = append(r.Recipients, brief(rcpt.Address))
 	}
-	r.Status = f.Status()
+	r.Status = brief(f.Status())
 	r.Attempts = f.Attempts()
 	if created := f.Created(); !created.IsZero() {
 		r.AgeSeconds = int64(now.Sub(created) / time.Second)
 	}
+}
+
+// maxText bounds each text of a result, in bytes: a line of sendmail's own is no
+// longer, and a plan keeps many results.
+const maxText = 2048
+
+func brief(s string) string { return cut(s, maxText) }
+
+// cut cuts a text to about so many bytes, and shows that it did.
+func cut(s string, size int) string {
+	if len(s) <= size {
+		return s
+	}
+	for end := size; end > size-utf8.UTFMax; end-- {
+		if utf8.RuneStart(s[end]) {
+			size = end
+			break
+		}
+	}
+	return s[:size] + "…"
 }
 
 func resultFor(e spool.Entry, r rule.Rule) Result {

@@ -10,15 +10,16 @@ import (
 )
 
 // chunk is how many names go to a worker at once.
-const chunk = 128
+const chunk = 256
 
-// scan calls visit for each control file of all folders, from several workers
-// at once, each with a reader of its own that it makes by start. It ends at the
-// first error, or when ctx does. A folder that cannot be read does not keep the
-// others from being: its error is returned at the end.
-func scan(ctx context.Context, folders []*spool.Folder, workers int, start func() func(spool.Entry) error) error {
+// scan goes over the control files of all folders, some at a time, from several
+// workers at once, each with a reader of its own, for which start makes what it
+// does with them. It ends at the first error, or when ctx does. A folder that
+// cannot be read does not keep the others from being: its error is returned at
+// the end.
+func (s *Sweeper) scan(ctx context.Context, folders []*spool.Folder, start func(*reader) func([]spool.Entry) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	work := make(chan []spool.Entry, workers)
+	work := make(chan []spool.Entry, s.Workers)
 	var unread error
 	g.Go(func() error {
 		defer close(work)
@@ -26,14 +27,18 @@ func scan(ctx context.Context, folders []*spool.Folder, workers int, start func(
 		unread, err = feed(ctx, folders, work)
 		return err
 	})
-	for range workers {
+	for range s.Workers {
 		g.Go(func() error {
-			visit := start()
+			rd := s.reader()
+			defer rd.files.Close()
+			visit := start(rd)
 			for entries := range work {
-				for _, e := range entries {
-					if err := visit(e); err != nil {
-						return err
-					}
+				n := len(entries) // visit may shorten it in place
+				if err := visit(entries); err != nil {
+					return err
+				}
+				if s.Looked != nil {
+					s.Looked(n)
 				}
 			}
 			return nil

@@ -39,6 +39,9 @@ func Groupings() []string { return []string{"domain", "status", "sender", "rule"
 // SummaryBy counts the messages of the queues by one of Groupings, the largest
 // first. A message counts once under each key that it has: under every domain
 // that it goes to.
+//
+// Keys come from outside, so their number is bounded: where there are more than
+// some thousands of them, the smallest counts are added up under OtherKeys.
 func (s *Sweeper) SummaryBy(ctx context.Context, by string, rules *rule.Set, where *rule.Set) ([]Count, error) {
 	if !slices.Contains(Groupings(), by) {
 		return nil, fmt.Errorf("cannot count by %q: use one of %s", by, strings.Join(Groupings(), ", "))
@@ -46,18 +49,12 @@ func (s *Sweeper) SummaryBy(ctx context.Context, by string, rules *rule.Set, whe
 	if by != "rule" {
 		rules = nil
 	}
-	counts := make(map[string]*Count)
+	counts := tally{}
 	now := s.Now()
 	err := s.List(ctx, ListOptions{Where: where, Rules: rules, Emit: func(m Listed) {
 		age := bucket(ageOf(m, now))
 		for _, key := range keys(m, by, age) {
-			c := counts[key]
-			if c == nil {
-				c = &Count{Key: key}
-				counts[key] = c
-			}
-			c.Total++
-			c.Ages[age]++
+			counts.add(key, age)
 		}
 	}})
 	out := make([]Count, 0, len(counts))
@@ -68,6 +65,55 @@ func (s *Sweeper) SummaryBy(ctx context.Context, by string, rules *rule.Set, whe
 		return cmp.Or(cmp.Compare(b.Total, a.Total), cmp.Compare(a.Key, b.Key))
 	})
 	return out, err
+}
+
+// OtherKeys is the key that stands for those which there are too many of.
+const OtherKeys = "(others)"
+
+const (
+	maxKeys = 20_000
+	maxKey  = 256 // bytes
+)
+
+// tally counts under a bounded number of keys of bounded length.
+type tally map[string]*Count
+
+func (t tally) add(key string, age int) {
+	key = cut(key, maxKey)
+	c := t[key]
+	if c == nil {
+		if len(t) >= maxKeys {
+			t.fold()
+		}
+		c = &Count{Key: strings.Clone(key)}
+		t[c.Key] = c
+	}
+	c.Total++
+	c.Ages[age]++
+}
+
+// fold adds up the smaller half of the counts. What makes up much of a queue has
+// been seen often by then, and stays.
+func (t tally) fold() {
+	all := make([]*Count, 0, len(t))
+	for _, c := range t {
+		if c.Key != OtherKeys {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Count) int { return cmp.Compare(a.Total, b.Total) })
+	others := t[OtherKeys]
+	if others == nil {
+		others = &Count{Key: OtherKeys}
+	}
+	for _, c := range all[:len(all)/2] {
+		others.Total += c.Total
+		for i, n := range c.Ages {
+			others.Ages[i] += n
+		}
+		delete(t, c.Key)
+	}
+	t[OtherKeys] = others
 }
 
 // ageOf is 0 where a message does not tell when it came.
@@ -91,8 +137,10 @@ func keys(m Listed, by string, age int) []string {
 	switch by {
 	case "domain":
 		var domains []string
+		seen := make(map[string]bool)
 		for _, r := range m.Recipients {
-			if d := domainOf(r.Address); !slices.Contains(domains, d) {
+			if d := domainOf(r.Address); !seen[d] {
+				seen[d] = true
 				domains = append(domains, d)
 			}
 		}
@@ -126,6 +174,10 @@ func domainOf(address string) string {
 	}
 	return "(local)"
 }
+
+// StatusKind is a status message as SummaryBy counts it: without what differs
+// from one recipient to the next.
+func StatusKind(status string) string { return genericStatus(status) }
 
 // genericStatus takes out of a status message what differs from one recipient
 // to the next, so that equal reasons count together: addresses, and the host at

@@ -26,8 +26,14 @@ type SweepOptions struct {
 	// Preview is called in a dry run for each bounce that would be sent, before
 	// Emit; write writes it as it would be sent, with CRLF.
 	Preview func(r Result, write func(io.Writer) error) error
+	// Memory, if set, spares reading again what an earlier sweep with the same
+	// rules and this memory has read.
+	Memory *Memory
 	// Emit is called for each message that a rule matches, one at a time.
 	Emit func(Result)
+	// Survey, if set, is told what the queues were like, once all was read and
+	// before anything is done.
+	Survey func(Survey)
 }
 
 // Sweep judges every message of the queues by the rules, the first that matches
@@ -39,6 +45,9 @@ type SweepOptions struct {
 func (s *Sweeper) Sweep(ctx context.Context, set *rule.Set, o SweepOptions) (Summary, error) {
 	r := s.newRun(set, o.DryRun, o.Emit)
 	r.limited, r.preview = !o.Unlimited, o.Preview
+	if o.Survey != nil {
+		r.surveyor = newSurveyor(r.began)
+	}
 	r.judge = set.Judge()
 	partial, err := r.prepare(ctx)
 	if err != nil {
@@ -49,17 +58,22 @@ func (s *Sweeper) Sweep(ctx context.Context, set *rule.Set, o SweepOptions) (Sum
 		return Summary{}, &SetupError{err}
 	}
 
-	found := make(chan candidate, chunk)
+	found := make(chan []candidate, s.Workers)
 	var scanned atomic.Int64
 	g, scanCtx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(found)
-		return r.look(scanCtx, o.Only, found, &scanned)
+		return r.look(scanCtx, o, found, &scanned)
 	})
 	p := plan{run: r}
-	g.Go(func() error { return p.collect(scanCtx, found) })
+	// Not scanCtx: a folder that cannot be read must not keep what was found in
+	// the others from being done.
+	g.Go(func() error { return p.collect(ctx, found) })
 	err = g.Wait()
 	r.sum.Scanned = int(scanned.Load())
+	if r.surveyor != nil && ctx.Err() == nil && (err == nil || p.complete) {
+		o.Survey(r.surveyor.survey(r.Now()))
+	}
 	if ctx.Err() == nil && (err == nil || p.complete) {
 		err = errors.Join(err, p.carryOut(ctx))
 	}
@@ -88,61 +102,6 @@ func (r *run) aim(target string) error {
 	return nil
 }
 
-// look judges all messages and sends on those that a rule matches.
-func (r *run) look(ctx context.Context, only func(spool.Entry) bool, found chan<- candidate, scanned *atomic.Int64) error {
-	return scan(ctx, r.spool.Folders(), r.Workers, func() func(spool.Entry) error {
-		judge := r.set.Judge()
-		rd := reader{max: r.MaxControlFile}
-		return func(e spool.Entry) error {
-			if e.Kind == spool.Lost || e.Kind == spool.Held && !r.set.JudgesHeld() {
-				return nil
-			}
-			if only != nil && !only(e) {
-				return nil
-			}
-			scanned.Add(1)
-			c, ok := r.judgeEntry(e, judge, &rd)
-			if !ok {
-				return nil
-			}
-			select {
-			case found <- c:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	})
-}
-
-func (r *run) judgeEntry(e spool.Entry, judge *rule.Judge, rd *reader) (c candidate, ok bool) {
-	msg, state, err := rd.read(e, r.began)
-	switch {
-	case errors.Is(err, spool.ErrGone):
-		return c, false
-	case state == StateIncomplete:
-		r.Log.Debug("left alone", "run", r.id, "file", e.Path(), "state", string(state), "why", err)
-		return c, false
-	case err != nil:
-		r.Log.Warn("left alone", "run", r.id, "file", e.Path(), "state", string(state), "why", err)
-		return c, false
-	}
-	i, err := judge.First(msg)
-	var broken *rule.RuleError
-	if errors.As(err, &broken) {
-		c = candidate{entry: e, rule: broken.Rule, result: resultFor(e, r.rules[broken.Rule]), err: err}
-		c.result.describe(msg.File, r.began)
-		return c, true
-	}
-	if err != nil || i < 0 {
-		return c, false
-	}
-	c = candidate{entry: e, rule: i, result: resultFor(e, r.rules[i])}
-	c.result.describe(msg.File, r.began)
-	r.decide(&c.result, msg.File)
-	return c, true
-}
-
 // plan is what a sweep is going to do.
 type plan struct {
 	*run
@@ -152,32 +111,37 @@ type plan struct {
 
 // collect takes what is found. Without limits it acts at once, batch by batch;
 // with them it keeps at most max_messages, and tells the rest.
-func (p *plan) collect(ctx context.Context, found <-chan candidate) error {
-	for c := range found {
-		if done, err := p.aside(c); done {
-			if err != nil {
+func (p *plan) collect(ctx context.Context, found <-chan []candidate) error {
+	for some := range found {
+		for _, c := range some {
+			if err := p.take(ctx, c); err != nil {
 				return err
 			}
-			continue
-		}
-		if p.limited && p.MaxMessages > 0 && len(p.messages) >= p.MaxMessages {
-			p.sum.Limit = limitText("max_messages", p.MaxMessages)
-			c.result.Result = Limit
-			if err := p.tell(c.result); err != nil {
-				return err
-			}
-			continue
-		}
-		p.messages = append(p.messages, c)
-		if !p.limited && len(p.messages) == spool.MaxBatch {
-			if err := p.act(ctx, p.messages); err != nil {
-				return err
-			}
-			p.messages = p.messages[:0]
 		}
 	}
 	p.complete = ctx.Err() == nil
 	return nil
+}
+
+func (p *plan) take(ctx context.Context, c candidate) error {
+	if done, err := p.aside(c); done {
+		return err
+	}
+	if p.limited && p.MaxMessages > 0 && len(p.messages) >= p.MaxMessages {
+		p.sum.Limit = limitText("max_messages", p.MaxMessages)
+		c.result.Result = Limit
+		return p.tell(c.result)
+	}
+	p.messages = append(p.messages, c)
+	if p.limited || len(p.messages) < spool.MaxBatch {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := p.act(ctx, p.messages)
+	p.messages = p.messages[:0]
+	return err
 }
 
 // aside deals with messages that no limit is about, since nothing is done to

@@ -27,6 +27,9 @@ type Options struct {
 	// MaxControlFile is the size in bytes beyond which a control file is left
 	// alone.
 	MaxControlFile int64
+	// PlainReads has files read by the plain system calls only, where else
+	// io_uring would be used.
+	PlainReads bool
 	// MaxShare (of the messages in the queue, 0 to 1) and MaxMessages bound
 	// what one sweep acts on. Zero is no limit.
 	MaxShare    float64
@@ -35,12 +38,18 @@ type Options struct {
 	LockWait time.Duration
 	// Sendmail is the path of the sendmail command, for Expire.
 	Sendmail string
+	// RunExpired is what runs it, where this process may not; nil is RunExpired
+	// of this package.
+	RunExpired func(ctx context.Context, cf, id string) (output []byte, err error)
 	// Bounce is nil where no rule bounces.
 	Bounce *BounceOptions
 	// Audit may be nil where nothing is going to be done.
 	Audit *Audit
 	Log   *slog.Logger
 	Now   func() time.Time
+	// Looked, if set, is told of each so many messages that a look at the queues
+	// has got over, from several goroutines.
+	Looked func(n int)
 }
 
 // Sweeper looks at queues and acts on them. Safe for concurrent use: runs that
@@ -87,12 +96,15 @@ type run struct {
 	elsewhere *spool.Spool  // of the target, where it is no folder of spool
 	judge     *rule.Judge   // of the acting goroutine; nil where a person named the messages
 	limited   bool
+	surveyor  *surveyor // nil where nobody asked what the queues are like
 	began     time.Time
 	sum       Summary
 
 	preview func(Result, func(io.Writer) error) error // of bounces, in a dry run
 	bounced map[string]int                            // by domain, in the last hour; nil if not counted yet
 	tried   map[string]bool                           // bounces that this run has tried to hand over
+
+	unfinished int // changes that were made, and of which something is left to do
 }
 
 func (s *Sweeper) newRun(set *rule.Set, dry bool, emit func(Result)) *run {
@@ -168,21 +180,7 @@ func (r *run) close() {
 // tell counts a result, keeps it in the audit log and gives it to the caller.
 func (r *run) tell(res Result) error {
 	r.sum.count(res.Result)
-	level := slog.LevelInfo
-	if res.Result == Failed {
-		level = slog.LevelError
-	}
-	attrs := []any{"run", r.id, "id", res.ID, "queue", res.Queue, "rule", res.Rule, "action", string(res.Action), "result", string(res.Result)}
-	if res.Error != "" {
-		attrs = append(attrs, "error", res.Error)
-	}
-	if res.Note != "" {
-		attrs = append(attrs, "note", res.Note)
-	}
-	if r.dry {
-		level = slog.LevelDebug
-	}
-	r.Log.Log(context.Background(), level, "message", attrs...)
+	r.logResult(res)
 	var err error
 	if !r.dry {
 		err = r.Audit.result(r.Now(), r.id, res)
@@ -191,6 +189,35 @@ func (r *run) tell(res Result) error {
 		r.emit(res)
 	}
 	return err
+}
+
+func (r *run) logResult(res Result) {
+	level := slog.LevelInfo
+	switch {
+	case r.dry:
+		level = slog.LevelDebug
+	case res.Result == Failed:
+		level = slog.LevelError
+	}
+	if !r.Log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []any{"run", r.id, "id", res.ID, "queue", res.Queue, "rule", res.Rule, "action", string(res.Action), "result", string(res.Result)}
+	if res.Error != "" {
+		attrs = append(attrs, "error", res.Error)
+	}
+	if res.Note != "" {
+		attrs = append(attrs, "note", res.Note)
+	}
+	r.Log.Log(context.Background(), level, "message", attrs...)
+}
+
+// left is an error where not all that follows from the run's changes was done.
+func (r *run) left() error {
+	if r.unfinished == 0 {
+		return nil
+	}
+	return fmt.Errorf("not all that follows from %d of the changes could be done: the next run that acts does the rest, once what kept it is mended", r.unfinished)
 }
 
 // finish closes the books of the run.
@@ -208,7 +235,7 @@ func (r *run) finish(ctx context.Context) (Summary, error) {
 	if err := r.Audit.summary(r.Now(), r.id, r.sum); err != nil {
 		return r.sum, err
 	}
-	return r.sum, r.payDebts(ctx)
+	return r.sum, errors.Join(r.left(), r.payDebts(ctx))
 }
 
 // candidate is a message that a rule matches.

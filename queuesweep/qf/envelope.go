@@ -70,9 +70,14 @@ func (f *File) Created() time.Time { return f.time('T') }
 // LastAttempt is the time of the last delivery attempt, zero if there was none.
 func (f *File) LastAttempt() time.Time { return f.time('K') }
 
+// lastSecond is the end of the year 9999, beyond which RFC 3339, and so JSON,
+// can tell no time.
+const lastSecond = 253402300799
+
+// time reads a time; one that is too far ahead to be told is the last that can.
 func (f *File) time(code byte) time.Time {
-	if n := f.number(code); n > 0 {
-		return time.Unix(int64(n), 0)
+	if n := int64(f.number(code)); n > 0 {
+		return time.Unix(min(n, lastSecond), 0)
 	}
 	return time.Time{}
 }
@@ -171,16 +176,19 @@ func Address(v []byte) string {
 // Status is the envelope's status message, such as "Deferred: Connection timed
 // out with mx.example.". It is the M line that stands before the sender's S
 // line; where there is none, the first M line before any recipient.
-func (f *File) Status() string {
+func (f *File) Status() string { return Text(f.RawStatus()) }
+
+// RawStatus is the status message as the file has it: a view into its bytes.
+func (f *File) RawStatus() []byte {
 	for i := range f.lines {
 		switch f.lines[i].code {
 		case 'M':
-			return Text(f.value(i))
+			return f.value(i)
 		case 'R':
-			return ""
+			return nil
 		}
 	}
-	return ""
+	return nil
 }
 
 // Macro returns the value that a $ line gives to a macro: Macro("r") is the

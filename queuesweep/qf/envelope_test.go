@@ -207,3 +207,19 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// A time past the year 9999 could not be written as JSON; it is told as the last
+// that can.
+func TestTimesBeyondTheCalendar(t *testing.T) {
+	for _, text := range []string{"253402300800", "9223372036854775807", "99999999999999999999999"} {
+		f, err := qf.Parse([]byte("V8\nT" + text + "\nK" + text + "\nS<a@b>\n.\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []time.Time{f.Created(), f.LastAttempt()} {
+			if _, err := at.UTC().MarshalJSON(); err != nil || at.UTC().Year() != 9999 {
+				t.Errorf("T%s is %v, %v", text, at, err)
+			}
+		}
+	}
+}

@@ -19,7 +19,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(data)
 	}
 	for _, s := range []string{
-		"", minimal, "V8\nS<a@b>", ".\n", "q\nS\n.\n", "qa\n b\nS\n.", "V8\r\nS<>\r\n.\r\n",
+		"", minimal, "V8\nS<a@b>", ".\n", "A8", "q\nS\n.\n", "qa\n b\nS\n.", "V8\r\nS<>\r\n.\r\n",
 		"V0\nS\nRa:b\n.\n", "H?\nS\n.\n", "S\nH??A:\n\tb\n.\n", "$\n${\n${}\nS\n.\n", "V8\nS\nR\nR:\n.\n", "S\nAa+2Bb\n.\n", "\xff\n.\n",
 	} {
 		f.Add([]byte(s))

@@ -70,6 +70,21 @@ func (inv Invocation) Rule() (string, error) {
 	return b.String(), nil
 }
 
+// Name is the name of the rule that the command line amounts to: lower case
+// letters, digits and - between them. The error is a *[SyntaxError] in the
+// expression.
+func (inv Invocation) Name() (string, error) {
+	_, words, err := inv.condition()
+	if err != nil {
+		return "", err
+	}
+	return inv.name(words), nil
+}
+
+// TOML writes a line of valid UTF-8 as a string of TOML, in quotes without
+// escapes where that can be.
+func TOML(s string) string { return tomlString(s) }
+
 // maxName is where the name of a rule is cut.
 const maxName = 60
 

@@ -36,11 +36,11 @@ func (e *SyntaxError) offset() int { return min(max(e.Offset, 0), len(e.Expr)) }
 func (e *SyntaxError) Error() string {
 	line, column := e.Position()
 	var b strings.Builder
-	fmt.Fprintf(&b, "perl expression, line %d, column %d: %s\n", line, column, e.Msg)
+	fmt.Fprintf(&b, "perl expression, line %d, column %d: %s\n", line, column, printed(e.Msg))
 	shown, caret := e.excerpt(column - 1)
 	fmt.Fprintf(&b, "    %s\n    %s^", shown, caret)
 	if e.Hint != "" {
-		fmt.Fprintf(&b, "\nhint: %s", e.Hint)
+		fmt.Fprintf(&b, "\nhint: %s", printed(e.Hint))
 	}
 	return b.String()
 }
@@ -53,11 +53,7 @@ func (e *SyntaxError) excerpt(col int) (shown, blanks string) {
 	text, _, _ := strings.Cut(e.Expr[from:], "\n")
 	runes := []rune(text)
 	for i, r := range runes {
-		if r == '\t' {
-			runes[i] = ' '
-		} else if r == utf8.RuneError || !unicode.IsPrint(r) {
-			runes[i] = '?'
-		}
+		runes[i] = shownAs(r)
 	}
 	lead, tail := "", ""
 	if len(runes) > shownWidth {
@@ -72,4 +68,17 @@ func (e *SyntaxError) excerpt(col int) (shown, blanks string) {
 		runes, col = runes[first:last], col-first
 	}
 	return lead + string(runes) + tail, strings.Repeat(" ", len(lead)+col)
+}
+
+// printed is a text of ours that may have a piece of the expression in it.
+func printed(s string) string { return strings.Map(shownAs, s) }
+
+func shownAs(r rune) rune {
+	switch {
+	case r == '\t':
+		return ' '
+	case r == utf8.RuneError, !unicode.IsPrint(r):
+		return '?'
+	}
+	return r
 }

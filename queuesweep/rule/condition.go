@@ -31,6 +31,7 @@ type term struct {
 	id         int    // among the terms of the set that depend on the status alone
 	statusOnly bool   // depends on the status alone, or on nothing
 	safe       bool   // evaluation cannot fail
+	waits      bool   // depends on attempts and age alone
 }
 
 // parseCondition checks and compiles a condition. The error is a
@@ -112,7 +113,7 @@ func compileTerm(src string, n ast.Node, cfg *conf.Config) (term, error) {
 	if err != nil {
 		return term{}, errorAt(src, byteOffset(src, n.Location().From), "write it in a simpler way", "this cannot be compiled")
 	}
-	return term{program: program, direct: directly(n), statusOnly: dependsOnStatus(n), safe: safe(n)}, nil
+	return term{program: program, direct: directly(n), statusOnly: dependsOnStatus(n), safe: safe(n), waits: dependsOnWaiting(n)}, nil
 }
 
 // constantLists turns the list of: sender in ["a", "b"] into a set, so that it

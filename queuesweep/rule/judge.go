@@ -26,6 +26,8 @@ type Judge struct {
 	status    string
 	hasStatus bool
 	report    *dsn.Report
+
+	fleeting bool // something else than its control file was asked
 }
 
 // Judge returns a new one for this set.
@@ -112,7 +114,24 @@ func (j *Judge) judgeable(m *Message) bool {
 	return m.File != nil
 }
 
-func (j *Judge) begin(m *Message) { j.m = m }
+func (j *Judge) begin(m *Message) { j.m, j.fleeting = m, false }
+
+// Lasting tells whether what the last First or All found follows from the
+// control file alone, its name and its folder. If not, the same message may be
+// judged otherwise at another time, or with another df.
+func (j *Judge) Lasting() bool { return !j.fleeting }
+
+// now is the time, which passes.
+func (j *Judge) now() time.Time {
+	j.fleeting = true
+	return j.m.Now
+}
+
+// body is the df, nil without one.
+func (j *Judge) body() Body {
+	j.fleeting = true
+	return j.m.Body
+}
 
 // end lets go of the message.
 func (j *Judge) end() { j.m, j.status, j.hasStatus, j.report = nil, "", false, nil }
@@ -169,25 +188,27 @@ func (j *Judge) statusText() string {
 }
 
 func (j *Judge) size() int {
-	if j.m.Body == nil {
+	body := j.body()
+	if body == nil {
 		return 0
 	}
-	return int(j.m.Body.Size())
+	return int(body.Size())
 }
 
 func (j *Judge) dfAge() time.Duration {
-	if j.m.Body == nil {
+	body := j.body()
+	if body == nil {
 		return 0
 	}
-	return since(j.m.Now, j.m.Body.Modified())
+	return since(j.now(), body.Modified())
 }
 
 // returned reads the df the first time it is asked for.
 func (j *Judge) returned() *dsn.Report {
 	if j.report == nil {
 		j.report = nothing
-		if j.m.Body != nil {
-			if r := j.m.Body.Returned(); r != nil {
+		if body := j.body(); body != nil {
+			if r := body.Returned(); r != nil {
 				j.report = r
 			}
 		}

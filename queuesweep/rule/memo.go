@@ -10,7 +10,7 @@ const (
 )
 
 type memo struct {
-	known map[string]verdicts
+	known map[string]verdicts // by the status as the file has it
 }
 
 func (m *memo) reset() { m.known = make(map[string]verdicts) }
@@ -33,16 +33,16 @@ func (j *Judge) recall() verdicts {
 	if j.set.statusTerms == 0 {
 		return verdicts{}
 	}
-	status := j.statusText()
-	if v, ok := j.known[status]; ok {
+	raw := j.m.File.RawStatus()
+	if v, ok := j.known[string(raw)]; ok {
 		return v
 	}
 	v := j.conclude()
-	if len(status) <= memoLength {
+	if len(raw) <= memoLength {
 		if len(j.known) >= memoTexts {
 			clear(j.known)
 		}
-		j.known[status] = v
+		j.known[string(raw)] = v
 	}
 	return v
 }

@@ -93,8 +93,8 @@ func environment(j *Judge) map[string]any {
 		"is_dsn":      func() bool { return isDSN(file()) },
 		"verdict":     func() string { return verdict(file()) },
 
-		"age":           func() time.Duration { return since(j.m.Now, file().Created()) },
-		"since_attempt": func() time.Duration { return sinceAttempt(j.m.Now, file()) },
+		"age":           func() time.Duration { return since(j.now(), file().Created()) },
+		"since_attempt": func() time.Duration { return sinceAttempt(j.now(), file()) },
 
 		"header":      func(name string) string { return file().Header(name) },
 		"headers":     func(name string) []string { return headers(file(), name) },

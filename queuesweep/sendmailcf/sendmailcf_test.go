@@ -1,6 +1,8 @@
 package sendmailcf
 
 import (
+	"fmt"
+	"path"
 	"strings"
 	"testing"
 
@@ -90,13 +92,43 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// FuzzParse: whatever comes in, there are settings that can be used, or an error;
+// and what the settings name, written as a sendmail.cf, is read as the same.
 func FuzzParse(f *testing.F) {
-	f.Add([]byte("O QueueDirectory=/x/q*\nQa, P=/x/a\n"))
-	f.Add([]byte("OQ/x\n \n\t\nQ,,=\n"))
+	for _, seed := range []string{
+		"O QueueDirectory=/x/q*\nQa, P=/x/a\n", "OQ/x\n \n\t\nQ,,=\n", "", "O QueueDirectory=/*\n", "O QueueDirectory=*\n", "O QueueDirectory=/x/../../y\nQb, P=/y/../x\n",
+		"V10/Berkeley\n# c\n\nO  queueDIRECTORY = /var/spool/mqueue \r\nO QueueFileMode=0600\nO TrustedUser=smmta\nQmqueue, P=/var/spool/mqueue/m*, F=f\nDnMAILER\nR$*\t$1\n\tand on\n",
+		"O QueueDirectory=/x\nO QueueFileMode=99999999999999999999\n", "O QueueDirectory=/x\nQa\x00, P=/x/\xff\n", "OQ/x\x00y\nQa, P=/x\x00y/*\nQa, P=\n",
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Parse(data)
-		if err == nil && (len(s.Paths()) == 0 || s.Root() == "") {
-			t.Fatalf("settings without a path: %+v", s)
+		if err != nil {
+			return
+		}
+		root := s.Root()
+		if !path.IsAbs(root) || len(s.Paths()) == 0 {
+			t.Fatalf("settings without a place: %+v", s)
+		}
+		for _, p := range s.Paths() {
+			if clean := path.Clean(p); p != s.QueueDirectory && clean != root && !strings.HasPrefix(clean, strings.TrimSuffix(root, "/")+"/") {
+				t.Fatalf("%q lies outside of %q", p, root)
+			}
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "O QueueDirectory=%s\nO TrustedUser=%s\nO QueueFileMode=%o\n", s.QueueDirectory, s.TrustedUser, s.QueueFileMode)
+		for _, g := range s.Groups {
+			fmt.Fprintf(&b, "Q%s, P=%s\n", g.Name, g.Path)
+		}
+		if text := b.String(); strings.Count(text, "\n") == 3+len(s.Groups) && !strings.Contains(text, "\r") { // no value is folded
+			again, err := Parse([]byte(text))
+			if err != nil {
+				t.Fatalf("%q became %q: %v", data, text, err)
+			}
+			if d := cmp.Diff(s, again); d != "" {
+				t.Fatalf("%q became %q:\n%s", data, text, d)
+			}
 		}
 	})
 }

@@ -131,8 +131,8 @@ func (b *Batch) Commit() []Outcome {
 	for i, c := range b.changes {
 		out[i].ID = c.claim().ID
 	}
-	j := journal{b.store.top}
-	if err := b.announce(j); err != nil {
+	j := journal{b.store}
+	if err := b.announce(j, out); err != nil {
 		b.left = b.pending.intents
 		for i := range out {
 			out[i].Err = err
@@ -160,25 +160,27 @@ func (b *Batch) Forget() error {
 	if len(b.changes) == 0 {
 		return nil
 	}
-	return journal{b.store.top}.keep(b.left)
+	return journal{b.store}.keep(b.left)
 }
 
 // announce writes records, notes of bounces, and the journal, before anything
-// is done.
-func (b *Batch) announce(j journal) error {
+// is done. A note that cannot be written keeps one message where it is; the
+// others are announced.
+func (b *Batch) announce(j journal, out []Outcome) error {
 	if len(b.records) > 0 {
 		if err := b.store.writeRecords(b.day, b.records); err != nil {
 			return err
 		}
 	}
-	for id, n := range b.owed {
-		if err := b.store.owe(id, n); err != nil {
-			return err
-		}
-	}
-	intents := make([]intent, len(b.changes))
+	intents := make([]intent, 0, len(b.changes))
 	for i, c := range b.changes {
-		intents[i] = c.intent()
+		if n, bounces := b.owed[out[i].ID]; bounces {
+			if err := b.store.owe(out[i].ID, n); err != nil {
+				out[i].Err = fmt.Errorf("message %s: %w", out[i].ID, err)
+				continue
+			}
+		}
+		intents = append(intents, c.intent())
 	}
 	return j.write(intents)
 }

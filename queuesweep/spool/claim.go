@@ -36,6 +36,12 @@ func (e Entry) Read(buf []byte, limit int64) ([]byte, error) {
 	if e.Odd != "" {
 		return nil, fmt.Errorf("%w: %s", ErrUnsafe, e.Odd)
 	}
+	if !e.regular {
+		// To open a device may do something by itself.
+		if st, err := disk.Fstatat(e.Folder.qf.fd, e.name()); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return nil, fmt.Errorf("%w: it is no regular file but a %s", ErrUnsafe, typeName(uint8(st.Mode&unix.S_IFMT>>12)))
+		}
+	}
 	fd, err := disk.Openat(e.Folder.qf.fd, e.name(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, e.openError(err)

@@ -63,8 +63,14 @@ func (System) Openat(dirfd int, name string, flags int, mode uint32) (int, error
 	}
 }
 
-// Close is not called again after EINTR: Linux has closed the descriptor.
-func (System) Close(fd int) error { return unix.Close(fd) }
+// Close is not called again after EINTR, and that is no error: Linux has closed
+// the descriptor.
+func (System) Close(fd int) error {
+	if err := unix.Close(fd); err != unix.EINTR {
+		return err
+	}
+	return nil
+}
 
 func (System) Read(fd int, p []byte) (int, error) {
 	for {
@@ -95,8 +101,11 @@ func (System) Fstat(fd int) (st unix.Stat_t, err error) {
 }
 
 func (System) Fstatat(dirfd int, name string) (st unix.Stat_t, err error) {
-	err = retryErr(func() error { return unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return st, err
+	for {
+		if err = unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != unix.EINTR {
+			return st, err
+		}
+	}
 }
 
 func (System) Fchown(fd, uid, gid int) error {

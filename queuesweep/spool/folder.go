@@ -117,9 +117,10 @@ func (d *dir) part(name string) (*dir, error) {
 	return sub, err
 }
 
-// checkClosed refuses a queue that anybody can put files into.
+// checkClosed refuses a queue that anybody can put files into, or where anybody
+// can put another folder in the place of qf or df.
 func (f *Folder) checkClosed() error {
-	for _, d := range []*dir{f.qf, f.df} {
+	for _, d := range []*dir{f.top, f.qf, f.df} {
 		if d.mode&unix.S_IWOTH != 0 {
 			return fmt.Errorf("everybody may write to %s (mode %04o): what lies there cannot be trusted (chmod o-w, then look for files that are not sendmail's)", d.path, d.mode&0o7777)
 		}
@@ -183,6 +184,10 @@ func (s *Spool) Find(id string) (Entry, error) {
 func (f *Folder) dataFolder(name string) (*dir, error) {
 	if name == "" || name == f.Name || f.together {
 		return f.df, nil
+	}
+	// readqf() compares it with the names of its folders, letter by letter.
+	if !filepath.IsLocal(name) || filepath.Clean(name) != name {
+		return nil, fmt.Errorf("its body is said to lie in folder %q, which is no name of a queue folder: sendmail would call it bogus", name)
 	}
 	named := []string{filepath.Join(f.Root, name), filepath.Join(filepath.Dir(f.Path), name)}
 	for _, other := range f.spool.folders {

@@ -45,8 +45,10 @@ const (
 // journal is the file that tells the next process what this one was about to
 // do. It belongs to the holder of the store's lock.
 type journal struct {
-	store *dir
+	store *Store
 }
+
+func (j journal) dir() *dir { return j.store.top }
 
 // write makes intents durable, behind those that are there.
 func (j journal) write(intents []intent) error {
@@ -61,7 +63,7 @@ func (j journal) append(name string, flags int, intents []intent) error {
 			return fmt.Errorf("journal: %w", err)
 		}
 	}
-	err := appendFile(j.store, name, flags, buf.Bytes())
+	err := j.store.appendFile(j.dir(), name, flags, buf.Bytes())
 	if err != nil {
 		return fmt.Errorf("journal of the removed store: %w%s", err, hint(err))
 	}
@@ -72,33 +74,36 @@ func (j journal) append(name string, flags int, intents []intent) error {
 // finished.
 func (j journal) keep(intents []intent) error {
 	if len(intents) == 0 {
-		fd, err := j.store.disk.Openat(j.store.fd, journalName, unix.O_WRONLY|unix.O_NOFOLLOW, 0)
+		top := j.dir()
+		fd, err := top.disk.Openat(top.fd, journalName, unix.O_WRONLY|unix.O_NOFOLLOW, 0)
 		if err == unix.ENOENT {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("open %s/%s: %w", j.store.path, journalName, err)
+			return fmt.Errorf("open %s/%s: %w", top.path, journalName, err)
 		}
-		defer j.store.disk.Close(fd)
-		if err := j.store.disk.Ftruncate(fd, 0); err != nil {
-			return fmt.Errorf("empty %s/%s: %w", j.store.path, journalName, err)
+		defer top.disk.Close(fd)
+		if err := top.disk.Ftruncate(fd, 0); err != nil {
+			return fmt.Errorf("empty %s/%s: %w", top.path, journalName, err)
 		}
 		return nil
 	}
 	if err := j.append(journalNewName, unix.O_TRUNC, intents); err != nil {
 		return err
 	}
-	if err := j.store.rename(journalNewName, j.store, journalName, true); err != nil {
+	if err := j.dir().rename(journalNewName, j.dir(), journalName, true); err != nil {
 		return err
 	}
-	return j.store.fsync()
+	return j.dir().fsync()
 }
 
 // read returns what an earlier process has begun and not ended. A last line
 // that was cut short was never acted on: a change starts after its intent is
-// on the disk.
+// on the disk. Nor was one with a NUL in it, which no intent has: the power
+// went before the fsync, when a part of the file that lies further on had
+// reached the disk.
 func (j journal) read() (out []intent, empty bool, err error) {
-	data, err := readFile(j.store, journalName)
+	data, err := readFile(j.dir(), journalName)
 	if errors.Is(err, unix.ENOENT) || err == nil && len(data) == 0 {
 		return nil, true, nil
 	}
@@ -107,20 +112,23 @@ func (j journal) read() (out []intent, empty bool, err error) {
 	}
 	for line := range bytes.Lines(data) {
 		var in intent
+		if bytes.IndexByte(line, 0) >= 0 {
+			continue
+		}
 		if err := json.Unmarshal(line, &in); err != nil {
 			if !bytes.HasSuffix(line, []byte("\n")) {
 				break
 			}
-			return nil, false, fmt.Errorf("%s/%s holds a line that is no intent (%w): look at it and remove it", j.store.path, journalName, err)
+			return nil, false, fmt.Errorf("%s/%s holds a line that is no intent (%w): look at it and remove it", j.dir().path, journalName, err)
 		}
 		out = append(out, in)
 	}
 	return out, false, nil
 }
 
-// appendFile appends to a file of ours, or makes it, and fsyncs it, and its
-// folder where it is new.
-func appendFile(d *dir, name string, flags int, data []byte) (err error) {
+// appendFile appends to a file of ours, or makes it, and makes it durable, its
+// name too.
+func (s *Store) appendFile(d *dir, name string, flags int, data []byte) (err error) {
 	flags |= unix.O_WRONLY | unix.O_NOFOLLOW
 	fd, err := d.disk.Openat(d.fd, name, flags, 0)
 	made := err == unix.ENOENT
@@ -137,10 +145,7 @@ func appendFile(d *dir, name string, flags int, data []byte) (err error) {
 	if err := d.disk.Fsync(fd); err != nil {
 		return fmt.Errorf("fsync %s/%s: %w", d.path, name, err)
 	}
-	if made {
-		return d.fsync()
-	}
-	return nil
+	return s.durable(d, name, made)
 }
 
 func writeAll(disk Disk, fd int, data []byte) error {

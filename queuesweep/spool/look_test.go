@@ -31,7 +31,7 @@ func (w *world) origin(op string) at {
 
 func (w *world) goal(op string) at {
 	switch op {
-	case "move":
+	case "move", "bounce":
 		return at{w.day(), "qf"}
 	case "moveto":
 		return at{w.target, "qf"}

@@ -31,7 +31,7 @@ type note struct {
 
 // owe makes a note of a bounce durable, before the message leaves the queue.
 func (s *Store) owe(id string, n note) error {
-	d, err := makeDir(s.top, owedName)
+	d, err := s.makeDir(owedName)
 	if err != nil {
 		return fmt.Errorf("removed store: %w%s", err, hint(err))
 	}
@@ -40,10 +40,10 @@ func (s *Store) owe(id string, n note) error {
 	if err := json.NewEncoder(&buf).Encode(n); err != nil {
 		return fmt.Errorf("note of a bounce: %w", err)
 	}
-	if err := appendFile(d, id, unix.O_TRUNC, buf.Bytes()); err != nil {
+	if err := s.appendFile(d, id, unix.O_TRUNC, buf.Bytes()); err != nil {
 		return fmt.Errorf("removed store: %w%s", err, hint(err))
 	}
-	return d.fsync()
+	return nil
 }
 
 // owed opens the folder of notes; nil where there never was one.
@@ -146,7 +146,7 @@ func (p *payer) claim(ctx context.Context, id string) (*Claim, *Record, error) {
 		return nil, nil, err
 	}
 	defer p.store.disk.Close(fd)
-	under, _, err := journal{p.store.top}.read()
+	under, _, err := journal{p.store}.read()
 	if err != nil || slices.ContainsFunc(under, func(in intent) bool { return in.ID == id }) {
 		return nil, nil, err
 	}

@@ -58,7 +58,7 @@ func (s *Store) Recover(ctx context.Context) (ended int, err error) {
 // recover is called under the store's lock. Every case is told apart by which
 // names are there, so it may itself be killed and repeated.
 func (s *Store) recover() (left unended, err error) {
-	j := journal{s.top}
+	j := journal{s}
 	intents, empty, err := j.read()
 	if err != nil || empty {
 		return left, err
@@ -83,16 +83,23 @@ func (s *Store) end(in intent) error {
 	if err != nil {
 		return err
 	}
+	var to recovering
 	opened := from.dirs()
-	switch in.Op {
-	case "move", "restore":
-		var to recovering
+	if in.Op == "move" || in.Op == "restore" {
 		to, err = s.reopen(in.To)
 		defer to.close()
 		if err != nil {
 			return err
 		}
 		opened = append(opened, to.dirs()...)
+	}
+	// The names that are seen here may not be on the disk yet: the process was
+	// killed before its fsync. What follows from them must not get there first.
+	if err := fsyncAll(opened); err != nil {
+		return err
+	}
+	switch in.Op {
+	case "move", "restore":
 		err = recoverTransfer(in, from, to)
 	case "delete":
 		err = recoverDelete(in, from)
@@ -103,10 +110,21 @@ func (s *Store) end(in intent) error {
 	default:
 		err = fmt.Errorf("unknown operation %q", in.Op)
 	}
-	for _, d := range opened {
-		err = errors.Join(err, d.fsync())
+	return errors.Join(err, fsyncAll(opened))
+}
+
+// fsyncAll fsyncs each folder once, however often it was opened.
+func fsyncAll(dirs []*dir) error {
+	type file struct{ dev, ino uint64 }
+	var errs []error
+	done := make(map[file]bool)
+	for _, d := range dirs {
+		if at := (file{d.dev, d.ino}); !done[at] {
+			done[at] = true
+			errs = append(errs, d.fsync())
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // recovering are a message's folders, opened again.

@@ -45,7 +45,7 @@ func (r *removal) clean() error {
 
 // removeParked removes what a parked control file belongs to, and it last.
 func removeParked(from recovering, id string, data uint64) error {
-	err := errors.Join(from.xf.remove("xf"+id), from.df.removeInode("df"+id, data))
+	err := errors.Join(removeTranscript(from.xf, id), from.df.removeInode("df"+id, data))
 	if err != nil {
 		return err
 	}
@@ -53,11 +53,18 @@ func removeParked(from recovering, id string, data uint64) error {
 }
 
 // recoverDelete goes on where the control file is parked. Where it is not, the
-// message is as it was, or all is done.
+// message is as it was, or all is done but for the df: of two removals that no
+// fsync is between, a loss of power may leave the second alone.
 func recoverDelete(in intent, from recovering) error {
 	parked, err := from.qf.exists(oldName(in.ID))
-	if err != nil || !parked {
+	if err != nil {
 		return err
 	}
-	return removeParked(from, in.ID, in.DataIno)
+	if parked {
+		return removeParked(from, in.ID, in.DataIno)
+	}
+	if controlled, err := hasControl(from.qf, in.ID); err != nil || controlled {
+		return err
+	}
+	return from.df.removeInode("df"+in.ID, in.DataIno)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,10 @@ type Store struct {
 
 	disk Disk
 	top  *dir
+	// named are the paths of files and folders whose names are known to be on
+	// the disk. One that is merely there may have been made by a process that
+	// was killed before its fsync.
+	named sync.Map
 }
 
 // Record says where a message in the store came from, and why it is there.
@@ -54,7 +59,7 @@ const (
 // write there could have files put into the queue.
 func OpenStore(disk Disk, path string) (*Store, error) {
 	path = filepath.Clean(path)
-	return openStore(disk, path, makeDir)
+	return openStore(disk, path, makeDirDurably)
 }
 
 // ErrNoStore: nothing is there where the removed store is said to be.
@@ -91,19 +96,57 @@ func openStore(disk Disk, path string, open func(parent *dir, name string) (*dir
 	return &Store{Path: path, disk: disk, top: top}, nil
 }
 
-// makeDir opens a folder and makes it before, durably, if it is not there.
-func makeDir(parent *dir, name string) (*dir, error) {
-	d, err := parent.sub(name)
+// makeDir opens a folder and makes it before if it is not there. Its name is on
+// the disk only when fsync of parent has been called.
+func makeDir(parent *dir, name string) (d *dir, made bool, err error) {
+	d, err = parent.sub(name)
 	if !errors.Is(err, unix.ENOENT) {
-		return d, err
+		return d, false, err
 	}
 	if err := parent.disk.Mkdirat(parent.fd, name, 0o700); err != nil && err != unix.EEXIST {
-		return nil, fmt.Errorf("make folder %s/%s: %w", parent.path, name, err)
+		return nil, false, fmt.Errorf("make folder %s/%s: %w", parent.path, name, err)
 	}
-	if err := parent.fsync(); err != nil {
+	d, err = parent.sub(name)
+	return d, true, err
+}
+
+// makeDirDurably is makeDir for a folder that nothing is known of.
+func makeDirDurably(parent *dir, name string) (*dir, error) {
+	d, _, err := makeDir(parent, name)
+	if err != nil {
 		return nil, err
 	}
-	return parent.sub(name)
+	if err := parent.fsync(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// makeDir opens a folder of the store, made if it is not there, its name durable.
+func (s *Store) makeDir(name string) (*dir, error) {
+	d, made, err := makeDir(s.top, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.durable(s.top, name, made); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// durable makes a name in a folder durable: where it was made just now, and
+// where it is met for the first time.
+func (s *Store) durable(d *dir, name string, made bool) error {
+	path := d.path + "/" + name
+	if _, known := s.named.Load(path); known && !made {
+		return nil
+	}
+	if err := d.fsync(); err != nil {
+		s.named.Delete(path)
+		return err
+	}
+	s.named.Store(path, true)
+	return nil
 }
 
 // Close closes the store.
@@ -137,7 +180,7 @@ func (s *Store) lock(ctx context.Context) (fd int, err error) {
 func (s *Store) day(name string, create bool) (*Folder, error) {
 	open := s.top.sub
 	if create {
-		open = func(name string) (*dir, error) { return makeDir(s.top, name) }
+		open = s.makeDir
 	}
 	d, err := open(name)
 	if err != nil {
@@ -159,19 +202,26 @@ type Stored struct {
 
 // Messages calls yield for every message of the store, the newest day first.
 func (s *Store) Messages(ctx context.Context, yield func(Stored) error) error {
+	return s.MessagesByDay(ctx, yield, func() error { return nil })
+}
+
+// MessagesByDay is Messages for who keeps some of a day's messages to act on
+// them together: after the last of each day, unless yield has failed, it calls
+// dayDone, until whose end their folder is open.
+func (s *Store) MessagesByDay(ctx context.Context, yield func(Stored) error, dayDone func() error) error {
 	days, err := s.days(ctx)
 	if err != nil {
 		return err
 	}
 	for _, day := range slices.Backward(days) {
-		if err := s.messagesOf(ctx, day, yield); err != nil {
+		if err := s.messagesOf(ctx, day, yield, dayDone); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) messagesOf(ctx context.Context, day string, yield func(Stored) error) error {
+func (s *Store) messagesOf(ctx context.Context, day string, yield func(Stored) error, dayDone func() error) error {
 	f, err := s.day(day, false)
 	if errors.Is(err, unix.ENOENT) { // purged meanwhile
 		return nil
@@ -184,9 +234,15 @@ func (s *Store) messagesOf(ctx context.Context, day string, yield func(Stored) e
 	if err != nil {
 		return err
 	}
-	return f.Entries(ctx, func(e Entry) error {
-		return yield(Stored{Entry: e, Day: day, Record: records[e.ID]})
+	var stopped error
+	err = f.Entries(ctx, func(e Entry) error {
+		stopped = yield(Stored{Entry: e, Day: day, Record: records[e.ID]})
+		return stopped
 	})
+	if stopped != nil {
+		return stopped
+	}
+	return errors.Join(err, dayDone())
 }
 
 // records reads what is known of a day's messages; of several lines about one
@@ -207,6 +263,27 @@ func (s *Store) records(day *Folder) (map[string]*Record, error) {
 	return out, nil
 }
 
+// endsLine tells whether a file of ours is empty, not there, or ends a line.
+func endsLine(d *dir, name string) (bool, error) {
+	fd, err := d.disk.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err == unix.ENOENT {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open %s/%s: %w", d.path, name, err)
+	}
+	defer d.disk.Close(fd)
+	st, err := d.disk.Fstat(fd)
+	if err != nil || st.Size == 0 {
+		return true, err
+	}
+	last := make([]byte, 1)
+	if _, err := d.disk.Pread(fd, last, st.Size-1); err != nil {
+		return false, fmt.Errorf("read %s/%s: %w", d.path, name, err)
+	}
+	return last[0] == '\n', nil
+}
+
 func (s *Store) writeRecords(day *Folder, records []Record) error {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -215,7 +292,15 @@ func (s *Store) writeRecords(day *Folder, records []Record) error {
 			return fmt.Errorf("record of message %s: %w", r.ID, err)
 		}
 	}
-	if err := appendFile(day.qf, recordsName, unix.O_APPEND, buf.Bytes()); err != nil {
+	whole, err := endsLine(day.qf, recordsName)
+	if err == nil {
+		data := buf.Bytes()
+		if !whole { // the last record was cut short: it must not take the next one along
+			data = slices.Insert(data, 0, '\n')
+		}
+		err = s.appendFile(day.qf, recordsName, unix.O_APPEND, data)
+	}
+	if err != nil {
 		return fmt.Errorf("removed store: %w%s", err, hint(err))
 	}
 	return nil
@@ -309,15 +394,18 @@ func (s *Store) purgeDay(ctx context.Context, day string) (messages int, gone bo
 	if err != nil {
 		return 0, false, err
 	}
-	for i, n := range append(control, rest...) {
-		if err := ctx.Err(); err != nil {
+	for _, n := range control {
+		if err := errors.Join(ctx.Err(), d.remove(n)); err != nil {
 			return messages, false, err
 		}
-		if err := d.remove(n); err != nil {
+		messages++
+	}
+	if err := d.fsync(); err != nil {
+		return messages, false, err
+	}
+	for _, n := range rest {
+		if err := errors.Join(ctx.Err(), d.remove(n)); err != nil {
 			return messages, false, err
-		}
-		if i < len(control) {
-			messages++
 		}
 	}
 	err = s.disk.Unlinkat(s.top.fd, day, unix.AT_REMOVEDIR)

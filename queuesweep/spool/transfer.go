@@ -162,7 +162,16 @@ func carryTranscript(from, to *dir, id string) error {
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	return from.remove("xf" + id)
+	return removeTranscript(from, id)
+}
+
+// removeTranscript removes the xf. A folder of that name is nobody's transcript
+// and stays: it must not keep a change from being ended.
+func removeTranscript(from *dir, id string) error {
+	if err := from.remove("xf" + id); !errors.Is(err, unix.EISDIR) {
+		return err
+	}
+	return nil
 }
 
 // copyFile makes an exact copy of that inode, durable under its new name but for

@@ -121,6 +121,19 @@ func (w *world) must(err error) {
 }
 
 func (w *world) addLetter(id string, held bool) {
+	w.t.Helper()
+	l := w.letter(id, held)
+	w.letters = append(w.letters, l)
+	kind := "qf"
+	if held {
+		kind = "hf"
+	}
+	w.put(w.control(w.queue, kind, id), l.control, now)
+	w.put(w.data(w.queue, id), l.body, sent)
+}
+
+// letter is a message of this world, in no folder yet.
+func (w *world) letter(id string, held bool) letter {
 	control := "V8\nT1795481255\nK1795481255\nN1\nP31258\n"
 	if w.apart {
 		control += "dq2\n"
@@ -129,14 +142,7 @@ func (w *world) addLetter(id string, held bool) {
 		control += "qheld before\n"
 	}
 	control += "MDeferred: 452 4.1.0 temporary failure\nFrs\n$_localhost\nS<a@lab.example>\nMDeferred\nRPFD:<u@" + id + ".example>\nH??Subject: caf\xc3\xa9 \xff\x89\n\tand more\n.\n"
-	l := letter{id: id, control: []byte(control), body: []byte("the body of " + id + "\n")}
-	w.letters = append(w.letters, l)
-	kind := "qf"
-	if held {
-		kind = "hf"
-	}
-	w.put(w.control(w.queue, kind, id), l.control, now)
-	w.put(w.data(w.queue, id), l.body, sent)
+	return letter{id: id, control: []byte(control), body: []byte("the body of " + id + "\n")}
 }
 
 // put writes a file as sendmail has it.
@@ -272,6 +278,8 @@ func (w *world) add(b *spool.Batch, sp *spool.Spool, e spool.Entry, op string) e
 		switch op {
 		case "move":
 			err = b.Move(c, f, spool.Record{Action: "move", Rule: "a rule", Sender: f.Sender(), Status: f.Status()})
+		case "bounce":
+			err = b.MoveOwing(c, f, spool.Record{Action: "bounce", Sender: f.Sender(), Status: f.Status()})
 		case "moveto":
 			err = b.MoveTo(c, f, sp.Folder(w.target))
 		case "restore":
