@@ -25,6 +25,8 @@ func (c *checker) check() {
 	c.bounce()
 	c.milter()
 	c.status()
+	c.digest()
+	c.serve()
 	c.rules()
 }
 

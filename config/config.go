@@ -2,10 +2,13 @@ package config
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +23,10 @@ const DefaultPath = "/etc/backscatterd/backscatterd.toml"
 //go:embed default.toml
 var defaultFile []byte
 
+// DefaultFile is a file that names every key with its default, and says what it
+// does.
+func DefaultFile() []byte { return slices.Clone(defaultFile) }
+
 // maxFile bounds a configuration file.
 const maxFile = 4 << 20
 
@@ -33,6 +40,8 @@ type Config struct {
 	Bounce Bounce      `toml:"bounce"`
 	Milter Milter      `toml:"milter"`
 	Status Status      `toml:"status"`
+	Digest Digest      `toml:"digest"`
+	Serve  Serve       `toml:"serve"`
 	Rules  []rule.Rule `toml:"rule"`
 
 	name   string           // of the file, "" for the defaults
@@ -74,6 +83,7 @@ type Sweep struct {
 	MaxMessages int      `toml:"max_messages"`
 	Workers     int      `toml:"workers"`   // that read at the same time
 	LockWait    Duration `toml:"lock_wait"` // for another process that has the store
+	IOUring     bool     `toml:"io_uring"`  // read many control files with one system call, where the system can
 }
 
 // Default is the configuration that holds without a file.
@@ -97,10 +107,12 @@ func defaults() *Config {
 		Store:  Store{Keep: Duration(30 * 24 * time.Hour), Purge: "30 3 * * *"},
 		Audit:  Audit{File: "/var/log/backscatterd/audit.jsonl"},
 		Log:    Log{Level: "info", Format: "text"},
-		Sweep:  Sweep{Schedule: "*/10 * * * *", MaxShare: 0.5, MaxMessages: 10000, Workers: runtime.NumCPU(), LockWait: Duration(30 * time.Second)},
+		Sweep:  Sweep{Schedule: "*/10 * * * *", MaxShare: 0.5, MaxMessages: 10000, Workers: runtime.NumCPU(), LockWait: Duration(30 * time.Second), IOUring: true},
 		Bounce: defaultBounce(),
 		Milter: defaultMilter(),
 		Status: defaultStatus(),
+		Digest: defaultDigest(),
+		Serve:  defaultServe(),
 	}
 }
 
@@ -120,7 +132,7 @@ func defaultRules() ([]rule.Rule, error) {
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, fmt.Errorf("configuration: %w%s", err, openHint(err))
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
@@ -131,6 +143,17 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %s is larger than %d bytes: is this the right file?", path, maxFile)
 	}
 	return Parse(path, data)
+}
+
+// openHint says what to do about a file that cannot be opened.
+func openHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return " (-c names the file; without it the defaults hold, and backscatterd config show prints them as a file)"
+	case errors.Is(err, fs.ErrPermission):
+		return " (run this as root, or as the user that backscatterd runs as)"
+	}
+	return ""
 }
 
 // Parse reads a configuration; name is the file's, for messages. The error is

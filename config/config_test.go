@@ -141,6 +141,7 @@ ledger = "/l"
 ledger_keep = "60d"
 warm_up = "20d"
 max_uses = 5
+max_bounces = 6
 dns_list = "list.example"
 dns_timeout = "500ms"
 reject_text = "Not ours"
@@ -153,8 +154,36 @@ verdict = { suspect = "reject", legit = "accept", unknown = "quarantine" }
 [milter.listed]
 recipients = ["@lists.example.com"]
 suspect = "discard"
+[milter.ledger_server]
+addresses = ["redis1.example.com:26379", "[2001:db8::1]:26379"]
+sentinel_master = "mail"
+username = "u"
+password_file = "/p"
+sentinel_username = "su"
+sentinel_password_file = "/sp"
+tls = true
+tls_ca = "/ca"
+tls_certificate = "/cert"
+tls_key = "/key"
+tls_name = "redis.example.com"
+database = 3
+prefix = "mail:"
+host = "mx1.example.com"
+hosts = ["mx1.example.com", "mx2.example.com"]
+budget = "20ms"
 [status]
-listen = ""
+listen = "192.0.2.7:9780"
+listen_milter = "[::1]:9781"
+public = true
+hosts = ["mx.example.com", "192.0.2.7"]
+refresh = "5m"
+[digest]
+to = ["root", "postmaster@example.com"]
+from = "guard <guard@example.com>"
+schedule = "@weekly"
+state = "/var/lib/digest.json"
+[serve]
+confine = "require"
 [[rule]]
 name = "held"
 when = 'status contains "x"'
@@ -169,17 +198,27 @@ when = "true"
 		Store: config.Store{Directory: "/var/spool/removed", Keep: config.Duration(36 * time.Hour), Purge: "@daily"},
 		Audit: config.Audit{File: "/var/log/audit"},
 		Log:   config.Log{Level: "debug", Format: "json"},
-		Sweep: config.Sweep{Schedule: "CRON_TZ=Europe/Paris 0 4 * * *", DryRun: true, MaxShare: 1, MaxMessages: 1000, Workers: 16},
+		Sweep: config.Sweep{Schedule: "CRON_TZ=Europe/Paris 0 4 * * *", DryRun: true, MaxShare: 1, MaxMessages: 1000, Workers: 16, IOUring: true},
 		Bounce: config.Bounce{
 			Host: "mail.example.org", From: "Post <post@example.org>", Template: "/etc/backscatterd/letter",
 			NeverBounce: []string{`@lists\.example\.org$`}, Submit: "smtp:[::1]:25",
 		},
+		Status: config.Status{Listen: "192.0.2.7:9780", ListenMilter: "[::1]:9781", Public: true, Hosts: []string{"mx.example.com", "192.0.2.7"}, Refresh: config.Duration(5 * time.Minute)},
+		Digest: config.Digest{To: []string{"root", "postmaster@example.com"}, From: "guard <guard@example.com>", Schedule: "@weekly", State: "/var/lib/digest.json"},
+		Serve:  config.Serve{Confine: "require"},
 		Milter: config.Milter{
 			Listen: "inet:8890@127.0.0.1", SocketMode: "0600", SocketOwner: "root", SocketGroup: "smmsp",
 			OurDomains: []string{"example.com"}, OurNetworks: []string{"192.0.2.7", "2001:db8::/32"},
 			OurHosts: []string{"mx.example.com", ".out.example.com"}, NotCovered: []string{"EXAMPLE.com"}, NeverSends: []string{"info@example.com"},
 			Keys: "/k", SignatureLife: config.Duration(30 * 24 * time.Hour), BATVDomains: []string{"example.com"},
-			Ledger: "/l", LedgerKeep: config.Duration(60 * 24 * time.Hour), WarmUp: config.Duration(20 * 24 * time.Hour), MaxUses: 5, DNSList: "list.example", DNSTimeout: config.Duration(500 * time.Millisecond),
+			Ledger: "/l", LedgerKeep: config.Duration(60 * 24 * time.Hour), WarmUp: config.Duration(20 * 24 * time.Hour), MaxUses: 5, MaxBounces: 6,
+			LedgerServer: config.LedgerServer{
+				Addresses: []string{"redis1.example.com:26379", "[2001:db8::1]:26379"}, SentinelMaster: "mail",
+				Username: "u", PasswordFile: "/p", SentinelUsername: "su", SentinelPasswordFile: "/sp",
+				TLS: true, TLSCA: "/ca", TLSCertificate: "/cert", TLSKey: "/key", TLSName: "redis.example.com",
+				Database: 3, Prefix: "mail:", Host: "mx1.example.com", Hosts: []string{"mx1.example.com", "mx2.example.com"}, Budget: config.Duration(20 * time.Millisecond),
+			},
+			DNSList: "list.example", DNSTimeout: config.Duration(500 * time.Millisecond),
 			Verdict:    config.Verdict{Suspect: "reject", Legit: "accept", Unknown: "quarantine"},
 			Listed:     config.Listed{Recipients: []string{"@lists.example.com"}, Suspect: "discard", Legit: "tag", Unknown: "tag"},
 			RejectText: "Not ours", OnError: "tempfail", NullSpamSenders: true,

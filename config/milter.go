@@ -31,10 +31,13 @@ type Milter struct {
 	Ledger        string   `toml:"ledger"`       // file
 	LedgerKeep    Duration `toml:"ledger_keep"`
 	WarmUp        Duration `toml:"warm_up"`
-	MaxUses       int      `toml:"max_uses"` // of one proof
+	MaxUses       int      `toml:"max_uses"`    // of one proof
+	MaxBounces    int      `toml:"max_bounces"` // to one address in a day
 
 	DNSList    string   `toml:"dns_list"` // zone, "" for none
 	DNSTimeout Duration `toml:"dns_timeout"`
+
+	LedgerServer LedgerServer `toml:"ledger_server"`
 
 	Verdict    Verdict `toml:"verdict"`
 	Listed     Listed  `toml:"listed"`
@@ -74,11 +77,12 @@ func defaultMilter() Milter {
 		Listen: "unix:/run/backscatterd/milter.sock", SocketMode: "0660",
 		OurNetworks: []string{"127.0.0.0/8", "::1/128"},
 		Keys:        "/etc/backscatterd/keys", SignatureLife: 14 * day,
-		Ledger: "/var/lib/backscatterd/ledger.db", LedgerKeep: 30 * day, WarmUp: 12 * day, MaxUses: 100,
-		DNSTimeout: Duration(2 * time.Second),
-		Verdict:    Verdict{Suspect: "tag", Legit: "tag", Unknown: "tag"},
-		Listed:     Listed{Suspect: "tag", Legit: "tag", Unknown: "tag"},
-		RejectText: "This bounce is not about mail that was sent from here", OnError: "accept",
+		Ledger: "/var/lib/backscatterd/ledger.db", LedgerKeep: 30 * day, WarmUp: 12 * day, MaxUses: 100, MaxBounces: 200,
+		LedgerServer: defaultLedgerServer(),
+		DNSTimeout:   Duration(2 * time.Second),
+		Verdict:      Verdict{Suspect: "tag", Legit: "tag", Unknown: "tag"},
+		Listed:       Listed{Suspect: "tag", Legit: "tag", Unknown: "tag"},
+		RejectText:   "This bounce is not about mail that was sent from here", OnError: "accept",
 		IdleTimeout: Duration(2 * time.Hour), MaxConnections: 1000, StopTimeout: Duration(20 * time.Second),
 	}
 }
@@ -129,6 +133,8 @@ func (c *checker) milter() {
 		c.fail("milter.warm_up", "keep the ledger for longer than that", fmt.Sprintf("warm_up is %q, and the ledger keeps %q", m.WarmUp, m.LedgerKeep))
 	}
 	c.atLeast("milter.max_uses", m.MaxUses, 1, "how many bounces about one message are plausible")
+	c.atLeast("milter.max_bounces", m.MaxBounces, 1, "how many bounces to one address in a day are plausible")
+	c.ledgerServer()
 	if m.DNSList != "" && !isDomain(m.DNSList) {
 		c.fail("milter.dns_list", "the zone of a DNS list of hosts that send backscatter, without a dot at its end", fmt.Sprintf("%q is no zone", m.DNSList))
 	}

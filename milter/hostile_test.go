@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -242,12 +243,12 @@ func TestABugAtTheBeginning(t *testing.T) {
 
 type panicking struct{ missed *atomic.Int64 }
 
-func (panicking) Record(ledger.Message)                    { panic("a bug") }
-func (p panicking) Missed()                                { p.missed.Add(1) }
-func (panicking) Sent(string, string) (ledger.Hit, error)  { return ledger.Hit{}, nil }
-func (panicking) Wrote(string, string) (ledger.Hit, error) { return ledger.Hit{}, nil }
-func (panicking) Use(string) (int, error)                  { return 1, nil }
-func (panicking) Coverage() ledger.Coverage                { return ledger.Coverage{} }
+func (panicking) Record(ledger.Message)                                     { panic("a bug") }
+func (p panicking) Missed()                                                 { p.missed.Add(1) }
+func (panicking) Sent(context.Context, string, string) (ledger.Hit, error)  { return ledger.Hit{}, nil }
+func (panicking) Wrote(context.Context, string, string) (ledger.Hit, error) { return ledger.Hit{}, nil }
+func (panicking) Use(context.Context, string) (int, error)                  { return 1, nil }
+func (panicking) Coverage() ledger.Coverage                                 { return ledger.Coverage{} }
 
 // Random frames do not harm it.
 func FuzzSession(f *testing.F) {

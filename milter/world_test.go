@@ -111,15 +111,15 @@ func (l *memoryLedger) look(in map[string]time.Time, key string) (ledger.Hit, er
 	return ledger.Hit{Found: found, At: at}, l.fail
 }
 
-func (l *memoryLedger) Sent(id, _ string) (ledger.Hit, error) {
+func (l *memoryLedger) Sent(_ context.Context, id, _ string) (ledger.Hit, error) {
 	return l.look(l.sent, strings.Trim(id, "<>"))
 }
 
-func (l *memoryLedger) Wrote(sender, to string) (ledger.Hit, error) {
+func (l *memoryLedger) Wrote(_ context.Context, sender, to string) (ledger.Hit, error) {
 	return l.look(l.wrote, strings.TrimSuffix(sender+" "+to, " "))
 }
 
-func (l *memoryLedger) Use(proof string) (int, error) {
+func (l *memoryLedger) Use(_ context.Context, proof string) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.uses[proof]++

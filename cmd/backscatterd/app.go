@@ -28,9 +28,13 @@ type app struct {
 	out    terminal
 	stderr io.Writer
 
+	progress *progress // nil where stderr is no terminal
+
 	configFile string   // -c
 	queues     []string // --queue
 	daemon     bool     // serve: logs as configured, not only what is wrong
+	watch      *watch   // of the daemon
+	confined   *confinement
 
 	cfg    *config.Config
 	places func() ([]spool.Place, error)
@@ -50,15 +54,40 @@ func (a *app) rootCommand() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVarP(&a.configFile, "config", "c", "", "configuration `file` (default "+config.DefaultPath+", if it is there)")
-	queue, sweep := a.queueCommand(), a.sweepCommand()
-	for _, cmd := range []*cobra.Command{queue, sweep} {
+	root.PersistentFlags().Var(colourFlag{&a.out}, "color", "colours: auto (on a terminal, unless NO_COLOR is set), always, never")
+	queue, sweep, rules := a.queueCommand(), a.sweepCommand(), a.ruleCommand()
+	for _, cmd := range []*cobra.Command{queue, sweep, rules} {
 		cmd.PersistentFlags().StringArrayVar(&a.queues, "queue", nil, "queue `folder`, instead of those of the configuration; may end in * and be given several times")
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(a.serveCommand(), sweep, queue, a.qtoolCommand(), a.classifyCommand(), a.keyCommand(), a.ledgerCommand(), a.configCommand(), a.demoCommand())
+	root.AddCommand(a.serveCommand(), sweep, queue, rules, a.qtoolCommand(), a.importCommand(), a.classifyCommand(), a.keyCommand(), a.ledgerCommand(), a.configCommand(), a.doctorCommand(), a.demoCommand(), a.digestCommand(), metricsCommand(), a.deputyCommand(), a.manualCommand())
+	sayUsage(root)
 	return root
+}
+
+// sayUsage has what cobra says of wrong arguments end in what would be right.
+func sayUsage(cmd *cobra.Command) {
+	for _, below := range cmd.Commands() {
+		sayUsage(below)
+	}
+	check := cmd.Args
+	if check == nil {
+		return
+	}
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		err := check(c, args)
+		if err == nil {
+			return nil
+		}
+		for _, cobras := range []string{"requires at least", "accepts", "unknown command"} {
+			if strings.HasPrefix(err.Error(), cobras) {
+				return fmt.Errorf("%w; write: %s (see %s --help)", err, c.UseLine(), c.CommandPath())
+			}
+		}
+		return err
+	}
 }
 
 // group makes a command that only has others below it. Left to itself, cobra
@@ -199,10 +228,7 @@ func (a *app) sweeper(audit *queuesweep.Audit) (*queuesweep.Sweeper, error) {
 }
 
 func (a *app) sweeperOf(cfg *config.Config, audit *queuesweep.Audit) (*queuesweep.Sweeper, error) {
-	places := a.places
-	if places == nil {
-		places = func() ([]spool.Place, error) { return queuePlaces(cfg.Queue) }
-	}
+	places := a.placesOf(cfg)
 	store := cfg.Store.Directory
 	if store == "" {
 		found, err := places()
@@ -215,12 +241,24 @@ func (a *app) sweeperOf(cfg *config.Config, audit *queuesweep.Audit) (*queueswee
 	if err != nil {
 		return nil, err
 	}
+	var looked func(int)
+	if a.progress != nil && !a.daemon {
+		looked = func(n int) { a.progress.looked.Add(int64(n)) }
+	}
 	return queuesweep.New(queuesweep.Options{
-		Places: places, Disk: spool.System{}, Store: store,
-		Workers: cfg.Sweep.Workers, MaxControlFile: int64(cfg.Queue.MaxControlFile),
+		Looked: looked, Places: places, Disk: spool.System{}, Store: store,
+		Workers: cfg.Sweep.Workers, MaxControlFile: int64(cfg.Queue.MaxControlFile), PlainReads: !cfg.Sweep.IOUring,
 		MaxShare: cfg.Sweep.MaxShare, MaxMessages: cfg.Sweep.MaxMessages, LockWait: cfg.Sweep.LockWait.Std(),
-		Sendmail: cfg.Queue.Sendmail, Bounce: bounce, Audit: audit, Log: a.logger(cfg.Log), Now: time.Now,
+		Sendmail: cfg.Queue.Sendmail, RunExpired: a.runExpired(), Bounce: bounce, Audit: audit, Log: a.logger(cfg.Log), Now: time.Now,
 	}), nil
+}
+
+// placesOf are the queue folders of a command.
+func (a *app) placesOf(cfg *config.Config) func() ([]spool.Place, error) {
+	if a.places != nil {
+		return a.places
+	}
+	return func() ([]spool.Place, error) { return queuePlaces(cfg.Queue) }
 }
 
 // queuePlaces are the folders that the configuration names, or those of
@@ -255,9 +293,20 @@ func (a *app) logger(l config.Log) *slog.Logger {
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(a.stderr, options))
+		return slog.New(slog.NewJSONHandler(logWriter{a.stderr}, options))
 	}
-	return slog.New(slog.NewTextHandler(a.stderr, options))
+	return slog.New(slog.NewTextHandler(logWriter{a.stderr}, options))
+}
+
+// logWriter makes lines of slog safe for a terminal: it leaves DEL as it is, and
+// in JSON the controls from U+0080 on and marks of direction too.
+type logWriter struct{ io.Writer }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	if _, err := w.Writer.Write(queuesweep.Printable(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // warnOfQueues tells of queue folders that are not there. The configuration may
@@ -302,5 +351,8 @@ func (a *app) configCommand() *cobra.Command {
 			}
 			return cfg.Write(a.out)
 		},
+	}, &cobra.Command{
+		Use: "reference", Short: "Print the reference of all keys, in Markdown", Args: cobra.NoArgs, Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return config.WriteReference(cmd.OutOrStdout()) },
 	})
 }

@@ -57,7 +57,7 @@ func (a *app) bounce(cfg *config.Config) (*queuesweep.BounceOptions, error) {
 		}
 		o.Never = append(o.Never, re)
 	}
-	o.Submit = bySendmail(cfg.Queue.Sendmail)
+	o.Submit = bySendmail(a.handOver(cfg.Queue.Sendmail))
 	if addr := cfg.Bounce.SMTP(); addr != "" {
 		o.Submit = bySMTP(addr, o.Host)
 	}
@@ -70,15 +70,25 @@ func (a *app) bounce(cfg *config.Config) (*queuesweep.BounceOptions, error) {
 // sendmail gets the message as a file, complete before it is started: at the end
 // of a pipe that breaks off, by an error or by our being killed, it would send
 // what it has got so far.
-func bySendmail(path string) func(context.Context, string, bool, io.Reader) error {
+func bySendmail(submit submission) func(context.Context, string, bool, io.Reader) error {
 	return func(ctx context.Context, to string, utf8 bool, message io.Reader) error {
-		ctx, cancel := context.WithTimeout(ctx, submitTime)
-		defer cancel()
 		file, err := spooled(&lineFeeds{r: bufio.NewReader(message)})
 		if err != nil {
 			return err
 		}
 		defer file.Close()
+		return submit(ctx, to, utf8, file)
+	}
+}
+
+// submission hands a message in a file over, all of it.
+type submission func(ctx context.Context, to string, utf8 bool, message *os.File) error
+
+// command submits by the sendmail command at a path.
+func command(path string) submission {
+	return func(ctx context.Context, to string, utf8 bool, message *os.File) error {
+		ctx, cancel := context.WithTimeout(ctx, submitTime)
+		defer cancel()
 		// A file too: a process that sendmail leaves in the background would
 		// keep a pipe open, and us waiting.
 		said, err := spooled(strings.NewReader(""))
@@ -92,7 +102,7 @@ func bySendmail(path string) func(context.Context, string, bool, io.Reader) erro
 		}
 		// In angle brackets an address stays one, whatever is in it.
 		cmd := exec.CommandContext(ctx, path, append(args, "--", "<"+to+">")...)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = file, said, said
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = message, said, said
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 		if err := cmd.Run(); err != nil {
@@ -105,16 +115,30 @@ func bySendmail(path string) func(context.Context, string, bool, io.Reader) erro
 	}
 }
 
-// spooled puts a message into a file that has no name any more.
+// unnamed makes a file without a name, so that nothing is left of it however
+// this process ends. Where the file system has none, it had a name for a moment.
+func unnamed() (*os.File, error) {
+	f, err := os.OpenFile(os.TempDir(), os.O_RDWR|os.O_EXCL|unix.O_TMPFILE, 0o600)
+	if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EISDIR) {
+		return f, err
+	}
+	if f, err = os.CreateTemp("", "backscatterd-bounce-"); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// spooled puts a message into a file without a name.
 func spooled(message io.Reader) (*os.File, error) {
-	f, err := os.CreateTemp("", "backscatterd-bounce-")
+	f, err := unnamed()
 	if err != nil {
 		return nil, fmt.Errorf("a temporary file for the bounce: %w (TMPDIR names another folder)", err)
 	}
-	err = os.Remove(f.Name())
-	if err == nil {
-		_, err = io.Copy(f, message)
-	}
+	_, err = io.Copy(f, message)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

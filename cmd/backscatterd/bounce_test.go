@@ -55,13 +55,13 @@ func TestBySendmail(t *testing.T) {
 	}
 	taken := filepath.Join(dir, "taken")
 	take := script("echo \"$@\" >" + taken + "\ncat >>" + taken + "\n(sleep 20 &)\n")
-	if err := bySendmail(take)(t.Context(), "a@b.example", false, broken()); !errors.Is(err, errBroken) {
+	if err := bySendmail(command(take))(t.Context(), "a@b.example", false, broken()); !errors.Is(err, errBroken) {
 		t.Errorf("a message that breaks off: %v", err)
 	}
 	if _, err := os.Stat(taken); err == nil {
 		t.Error("sendmail was given a part of a message")
 	}
-	if err := bySendmail(take)(t.Context(), "a@b.example", true, strings.NewReader("A: b\r\n\r\n.\r\nc\rd\r\n")); err != nil {
+	if err := bySendmail(command(take))(t.Context(), "a@b.example", true, strings.NewReader("A: b\r\n\r\n.\r\nc\rd\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(taken)
@@ -69,12 +69,12 @@ func TestBySendmail(t *testing.T) {
 		t.Errorf("sendmail got %q, %v; want %q", got, err, want)
 	}
 	fail := script("echo 'no room' >&2\nexit 75\n")
-	if err := bySendmail(fail)(t.Context(), "a@b.example", false, strings.NewReader("A: b\r\n")); err == nil || !strings.Contains(err.Error(), "exit status 75: no room") {
+	if err := bySendmail(command(fail))(t.Context(), "a@b.example", false, strings.NewReader("A: b\r\n")); err == nil || !strings.Contains(err.Error(), "exit status 75: no room") {
 		t.Errorf("sendmail that fails: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := bySendmail(script("sleep 30\n"))(ctx, "a@b.example", false, strings.NewReader("A: b\r\n")); err == nil {
+	if err := bySendmail(command(script("sleep 30\n")))(ctx, "a@b.example", false, strings.NewReader("A: b\r\n")); err == nil {
 		t.Error("sendmail that hangs: no error")
 	}
 }

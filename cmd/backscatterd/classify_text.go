@@ -8,7 +8,7 @@ import (
 	"github.com/backscatterd/backscatterd/milter/evidence"
 )
 
-var verdictInks = map[evidence.Verdict]ink{evidence.Legit: green, evidence.Suspect: red, evidence.Unknown: yellow}
+var verdictInks = map[evidence.Verdict]ink{evidence.Legit: cyan, evidence.Suspect: red, evidence.Unknown: yellow}
 
 // print explains a judgement: what the message is about, then each piece of
 // evidence and what it said.
@@ -65,7 +65,7 @@ func (c *classifier) printRole(role evidence.Role, title string, findings []evid
 func roleInk(r evidence.Role) ink {
 	switch r {
 	case evidence.Proof, evidence.Support:
-		return green
+		return cyan
 	case evidence.Contra:
 		return red
 	}

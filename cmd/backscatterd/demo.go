@@ -72,8 +72,12 @@ func (a *app) demo(ctx context.Context) error {
 			}
 			continue
 		}
-		fmt.Fprintf(a.out, "%s\n", a.out.paint(green, "$ backscatterd "+shellWords(s.args)))
-		if code := run(ctx, append([]string{"-c", file}, s.args...), a.stdin, a.stdout, a.stderr); code != exitDone {
+		fmt.Fprintf(a.out, "%s\n", a.out.paint(cyan, "$ backscatterd "+shellWords(s.args)))
+		args := append([]string{"-c", file}, s.args...)
+		if s.args[0] != "qtool" { // whose flags are its own
+			args = append(args, "--color="+a.out.when())
+		}
+		if code := run(ctx, args, a.stdin, a.stdout, a.stderr); code != exitDone {
 			return statusError{code, fmt.Errorf("the demonstration failed at: %s", shellWords(s.args))}
 		}
 	}

@@ -4,20 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
-// healthTime bounds a request, and the wait for the last ones at the end.
-const healthTime = 5 * time.Second
+const (
+	// statusTime bounds a request, and the wait for the last ones at the end.
+	statusTime = 5 * time.Second
+	// statusConnections are open at the same time; further ones wait.
+	statusConnections = 64
+)
 
-// serveHealth answers GET /healthz on status.listen until ctx ends: 200 and "ok"
-// as long as the daemon works. The channel tells when the last request is done.
-// An empty address is no endpoint.
-func serveHealth(ctx context.Context, listen string, log *slog.Logger) (<-chan struct{}, error) {
+// serveStatus serves the status endpoint on an address until ctx ends. The
+// channel tells when the last request is done. An empty address is no endpoint.
+func serveStatus(ctx context.Context, listen string, h http.Handler, log *slog.Logger) (<-chan struct{}, error) {
 	done := make(chan struct{})
 	if listen == "" {
 		close(done)
@@ -25,29 +28,61 @@ func serveHealth(ctx context.Context, listen string, log *slog.Logger) (<-chan s
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {
-		return nil, fmt.Errorf("status.listen: %w (is another backscatterd running?)", err)
+		return nil, fmt.Errorf("status.listen: %w (is another backscatterd running? status.listen_milter is for the milter's half)", err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	srv := &http.Server{
-		Handler: mux, ReadTimeout: healthTime, WriteTimeout: healthTime, IdleTimeout: time.Minute,
+		Handler: h, ReadTimeout: statusTime, WriteTimeout: 2 * statusTime, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	log.Info("health checks are answered", "address", ln.Addr().String(), "path", "/healthz")
+	log.Info("the status is shown", "address", ln.Addr().String(), "page", "http://"+ln.Addr().String()+"/")
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(&fewListener{ln, make(chan struct{}, statusConnections), ctx.Done()}); !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 			log.Error("status.listen", "error", err)
 		}
 	}()
 	go func() {
 		defer close(done)
 		<-ctx.Done()
-		last, cancel := context.WithTimeout(context.Background(), healthTime)
+		last, cancel := context.WithTimeout(context.Background(), statusTime)
 		defer cancel()
-		srv.Shutdown(last)
+		if srv.Shutdown(last) != nil {
+			srv.Close()
+		}
 		<-served
 	}()
 	return done, nil
+}
+
+// fewListener has a bounded number of connections open; further ones wait to be
+// accepted. Idle ones end within a minute.
+type fewListener struct {
+	net.Listener
+	slots chan struct{}
+	ended <-chan struct{}
+}
+
+func (l *fewListener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.ended:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &slotted{Conn: c, free: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+type slotted struct {
+	net.Conn
+	free func()
+}
+
+func (c *slotted) Close() error {
+	defer c.free()
+	return c.Conn.Close()
 }

@@ -130,7 +130,7 @@ func (a *app) printKey(s shownKey) {
 	}
 	colour := faint
 	if s.State == keySigning {
-		colour = green
+		colour = cyan
 	}
 	fmt.Fprintf(a.out, "%s  %d  made %s  %s\n", s.ID, s.Number, s.Created.Format(time.DateOnly), a.out.paint(colour, what))
 }

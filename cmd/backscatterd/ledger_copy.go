@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,13 @@ import (
 // is told as an error and answers every question with it. release must be called
 // if it is not nil.
 func lookIntoLedger(m config.Milter, now time.Time) (l evidence.Ledger, release func(), err error) {
+	if m.LedgerServer.On() {
+		shared, err := lookAtServer(context.Background(), m)
+		if err != nil {
+			return closedLedger{err}, nil, fmt.Errorf("the ledger is not looked into: %w", err)
+		}
+		return shared, func() { shared.Close() }, nil
+	}
 	if _, err := os.Stat(m.Ledger); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
@@ -42,11 +50,7 @@ func lookIntoLedger(m config.Milter, now time.Time) (l evidence.Ledger, release 
 }
 
 func copyLedger(m config.Milter, now time.Time) (_ evidence.Ledger, release func(), err error) {
-	// Secret would make one; then it is not that of this ledger.
-	if _, err := os.Stat(filepath.Join(m.Keys, "ledger.secret")); err != nil {
-		return nil, nil, err
-	}
-	secret, err := keyring.Open(m.Keys).Secret("ledger")
+	secret, err := existingSecret(m)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,6 +81,14 @@ func copyLedger(m config.Milter, now time.Time) (_ evidence.Ledger, release func
 		os.RemoveAll(dir)
 	}
 	return ledgerCopy{opened, now}, release, nil
+}
+
+// existingSecret is the ledger's: a new one, which Secret would make, is not.
+func existingSecret(m config.Milter) ([]byte, error) {
+	if _, err := os.Stat(filepath.Join(m.Keys, "ledger.secret")); err != nil {
+		return nil, err
+	}
+	return keyring.Open(m.Keys).Secret("ledger")
 }
 
 func copyFile(to, from string) error {
@@ -135,6 +147,10 @@ func (c ledgerCopy) Coverage() ledger.Coverage {
 // closedLedger answers every question with an error.
 type closedLedger struct{ err error }
 
-func (l closedLedger) Sent(string, string) (ledger.Hit, error)  { return ledger.Hit{}, l.err }
-func (l closedLedger) Wrote(string, string) (ledger.Hit, error) { return ledger.Hit{}, l.err }
-func (l closedLedger) Coverage() ledger.Coverage                { return ledger.Coverage{} }
+func (l closedLedger) Sent(context.Context, string, string) (ledger.Hit, error) {
+	return ledger.Hit{}, l.err
+}
+func (l closedLedger) Wrote(context.Context, string, string) (ledger.Hit, error) {
+	return ledger.Hit{}, l.err
+}
+func (l closedLedger) Coverage() ledger.Coverage { return ledger.Coverage{} }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,13 +43,15 @@ func start() int {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := &results{w: stdout, stop: cancel}
-	a := &app{stdin: stdin, stdout: stdout, out: newTerminal(stdout, results), stderr: stderr}
+	progress := newProgress(stderr)
+	results := &results{w: progress.over(stdout), stop: cancel}
+	stderr = progress.over(stderr)
+	a := &app{stdin: stdin, stdout: stdout, out: newTerminal(stdout, results), stderr: stderr, progress: progress}
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetOut(results)
 	root.SetErr(stderr)
-	err := a.outcome(root.ExecuteContext(ctx), results.error())
+	err := a.outcome(sayHelp(root.ExecuteContext(ctx)), results.error())
 	var status statusError
 	switch {
 	case err == nil:
@@ -60,6 +63,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "backscatterd: %s\n", cleanLines(status.err.Error()))
 	}
 	return status.code
+}
+
+// sayHelp has an error of cobra's own end in where the commands are listed.
+func sayHelp(err error) error {
+	if err == nil || !strings.HasPrefix(err.Error(), "unknown command") || strings.ContainsAny(err.Error(), "(?") {
+		return err
+	}
+	return fmt.Errorf("%w (see backscatterd --help)", err)
 }
 
 // outcome is how the run ended, given what became of its results. A list whose

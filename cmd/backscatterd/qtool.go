@@ -73,7 +73,7 @@ func (a *app) qtool(cmd *cobra.Command, inv qtool.Invocation) error {
 	}
 	if inv.Target != "" {
 		if st, err := os.Stat(inv.Target); err != nil || !st.IsDir() {
-			return fmt.Errorf("the target %s must be an existing folder", inv.Target)
+			return fmt.Errorf("the target %s must be an existing folder; make it first: mkdir -m 700 %s", inv.Target, shellWords([]string{inv.Target}))
 		}
 	}
 	a.places = func() ([]spool.Place, error) { return src.places(cfg.Queue.SendmailCF) }
@@ -82,7 +82,7 @@ func (a *app) qtool(cmd *cobra.Command, inv qtool.Invocation) error {
 		return err
 	}
 	defer a.close()
-	return a.report(telling{json: inv.JSON, named: inv.Expr == "", quiet: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+	return a.report(telling{ctx: cmd.Context(), json: inv.JSON, named: inv.Expr == "", quiet: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{
 			DryRun: inv.DryRun, Unlimited: true, Target: cleanPath(inv.Target), Only: src.wants, Emit: emit,
 		})
@@ -132,7 +132,7 @@ func findSources(inv qtool.Invocation) (sources, error) {
 		}
 		folder = filepath.Clean(folder)
 		if !exists(filepath.Join(folder, prefix+id)) && !exists(filepath.Join(folder, "qf", prefix+id)) {
-			errs = append(errs, fmt.Errorf("%s: no such queue file", filepath.Join(folder, prefix+id)))
+			errs = append(errs, fmt.Errorf("%s: no such queue file (delivered meanwhile? queue list shows what there is)", filepath.Join(folder, prefix+id)))
 			continue
 		}
 		s.add(folder)

@@ -32,32 +32,46 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the messages of the queues",
 		Args:  onlyBehind("queue"),
-		RunE: func(cmd *cobra.Command, more []string) error {
-			a.queues = append(a.queues, more...)
-			set, err := condition(where)
-			if err != nil {
-				return err
-			}
-			s, err := a.looking()
-			if err != nil {
-				return err
-			}
-			list := s.List
-			if removed {
-				list = s.ListRemoved
-			}
-			rows := newRows(a.out, asJSON, s.Now())
-			err = list(cmd.Context(), queuesweep.ListOptions{Where: set, Emit: rows.add})
-			if !nothingDone(err) {
-				rows.end()
-			}
-			return statusOf(err)
-		},
 	}
+	a.watchFlag(cmd, &asJSON, func(cmd *cobra.Command, out terminal) error {
+		set, err := condition(where)
+		if err != nil {
+			return err
+		}
+		s, err := a.looking()
+		if err != nil {
+			return err
+		}
+		rows := newRows(out, asJSON, s.Now())
+		rows.none = nothingListed(where != "", removed)
+		list, stop := s.List, func() {}
+		if removed {
+			list = s.ListRemoved
+		} else {
+			stop = a.following(cmd.Context(), "listing")
+		}
+		err = list(cmd.Context(), queuesweep.ListOptions{Where: set, Emit: rows.add})
+		stop()
+		if !nothingDone(err) {
+			rows.end()
+		}
+		return statusOf(err)
+	})
 	cmd.Flags().StringVar(&where, "where", "", "only messages for which this `condition` holds")
 	cmd.Flags().BoolVar(&removed, "removed", false, "list the removed store instead of the queues")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// nothingListed says of what there is none.
+func nothingListed(where, removed bool) string {
+	switch {
+	case where:
+		return "no messages for which the condition holds"
+	case removed:
+		return "no messages: the removed store is empty"
+	}
+	return "no messages: the queue is empty"
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -95,34 +109,37 @@ func (a *app) summaryCommand() *cobra.Command {
 		Use:   "summary",
 		Short: "Count the messages by age and by domain, status, sender or rule",
 		Args:  onlyBehind("queue"),
-		RunE: func(cmd *cobra.Command, more []string) error {
-			a.queues = append(a.queues, more...)
-			set, err := condition(where)
-			if err != nil {
-				return err
-			}
-			s, err := a.looking()
-			if err != nil {
-				return err
-			}
-			rules, err := a.rules()
-			if err != nil {
-				return err
-			}
-			counts, err := s.SummaryBy(cmd.Context(), by, rules, set)
-			if counts == nil || nothingDone(err) {
-				return err
-			}
-			if asJSON {
-				for _, c := range counts {
-					a.json(c)
-				}
-			} else {
-				showCounts(a.out, by, counts)
-			}
-			return failed(err)
-		},
 	}
+	a.watchFlag(cmd, &asJSON, func(cmd *cobra.Command, out terminal) error {
+		set, err := condition(where)
+		if err != nil {
+			return err
+		}
+		s, err := a.looking()
+		if err != nil {
+			return err
+		}
+		var rules *rule.Set
+		if by == "rule" {
+			if rules, err = a.rules(); err != nil {
+				return err
+			}
+		}
+		stop := a.following(cmd.Context(), "counting")
+		counts, err := s.SummaryBy(cmd.Context(), by, rules, set)
+		stop()
+		if counts == nil || nothingDone(err) {
+			return err
+		}
+		if asJSON {
+			for _, c := range counts {
+				out.json(c)
+			}
+		} else {
+			showCounts(out, by, counts)
+		}
+		return failed(err)
+	})
 	cmd.Flags().StringVar(&by, "by", "domain", "count by `key`: "+strings.Join(queuesweep.Groupings(), ", "))
 	cmd.Flags().StringVar(&where, "where", "", "only messages for which this `condition` holds")
 	jsonFlag(cmd, &asJSON)
@@ -185,7 +202,7 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 			return err
 		}
 		defer a.close()
-		return report(telling{json: f.json, named: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+		return report(telling{ctx: cmd.Context(), json: f.json, named: true, total: len(ids)}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 			return s.Act(cmd.Context(), ids, do, queuesweep.SweepOptions{DryRun: f.dry, Emit: emit, Preview: preview})
 		})
 	}
@@ -207,7 +224,7 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 		return err
 	}
 	defer a.close()
-	return report(telling{json: f.json, named: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+	return report(telling{ctx: cmd.Context(), json: f.json, named: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: f.dry, Unlimited: true, Emit: emit, Preview: preview})
 	})
 }
@@ -240,7 +257,7 @@ func (a *app) restoreCommand() *cobra.Command {
 					return err
 				}
 			}
-			return a.report(telling{json: f.json, named: true}, restore(f.dry))
+			return a.report(telling{ctx: cmd.Context(), json: f.json, named: true, total: len(ids), stored: true}, restore(f.dry))
 		},
 	}
 	f.flags(cmd)
@@ -261,7 +278,9 @@ func (a *app) confirm(cmd *cobra.Command, f byHand, verb string, dry func(func(q
 	if f.dry || f.yes {
 		return nil
 	}
+	stop := a.following(cmd.Context(), "looking")
 	sum, err := dry(nil)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -276,7 +295,7 @@ func (a *app) confirm(cmd *cobra.Command, f byHand, verb string, dry func(func(q
 	var answer string
 	fmt.Fscanln(a.stdin, &answer)
 	if a := strings.ToLower(answer); a != "y" && a != "yes" {
-		return errors.New("nothing was done")
+		return errors.New("nothing was done: answer y, or say --yes, to have it done")
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,20 +16,34 @@ import (
 
 // telling is how a run is reported.
 type telling struct {
-	json  bool
-	named bool // a person named the messages: what was passed over has failed them
-	quiet bool // nothing is said of a run that matched nothing: cron would mail it
+	ctx    context.Context // of the run: progress is drawn for as long
+	json   bool
+	named  bool // a person named the messages: what was passed over has failed them
+	quiet  bool // nothing is said of a run that matched nothing: cron would mail it
+	total  int  // so many messages were named by their ids; 0 is those of the queues
+	stored bool // they are in the removed store
+}
+
+// toDo is how many messages there are to get over, 0 where nobody knows.
+func (t telling) toDo(queued func(context.Context) int) func(context.Context) int {
+	if t.total > 0 || t.stored {
+		return func(context.Context) int { return t.total }
+	}
+	return queued
 }
 
 // report runs something and prints what it does to each message, and a summary.
 func (a *app) report(how telling, do func(emit func(queuesweep.Result)) (queuesweep.Summary, error)) error {
+	stop := a.progress.start(how.ctx, "working", how.toDo(a.messagesQueued))
 	sum, err := do(func(r queuesweep.Result) {
+		a.progress.act()
 		if how.json {
 			a.json(r)
 			return
 		}
 		a.printResult(r)
 	})
+	stop()
 	if err != nil && !sum.Summary {
 		return statusOf(err)
 	}
@@ -64,7 +80,7 @@ func nothingDone(err error) bool {
 }
 
 func (a *app) printResult(r queuesweep.Result) {
-	colour := green
+	colour := cyan
 	switch r.Result {
 	case queuesweep.Failed:
 		colour = red
@@ -72,25 +88,11 @@ func (a *app) printResult(r queuesweep.Result) {
 	default:
 		colour = yellow
 	}
-	from := clean(r.Sender)
-	if from == "" {
-		from = "<>"
-	}
-	to := ""
-	if len(r.Recipients) > 0 {
-		to = " → " + clean(r.Recipients[0])
-		if more := len(r.Recipients) - 1; more > 0 {
-			to += fmt.Sprintf(" +%d", more)
-			if len(r.Recipients) == queuesweep.MaxRecipients {
-				to += " or more"
-			}
-		}
-	}
-	by := ""
+	line := fmt.Sprintf("%s %s", pad(string(r.Action), 7), pad(clean(r.ID), 15))
 	if r.Rule != "" {
-		by = " [" + r.Rule + "]"
+		line += " [" + clean(r.Rule) + "]"
 	}
-	fmt.Fprintf(a.out, "%s %s %s%s  %s%s\n", a.out.paint(colour, pad(string(r.Result), 8)), pad(string(r.Action), 7), pad(clean(r.ID), 15), by, from, to)
+	fmt.Fprintf(a.out, "%s %s\n", a.out.paint(colour, pad(string(r.Result), 8)), fit(line+"  "+resultRoute(r), a.out.width-9))
 	for _, more := range []string{r.Status, r.Note, r.Error} {
 		if more != "" {
 			for line := range strings.SplitSeq(more, "\n") {
@@ -100,16 +102,31 @@ func (a *app) printResult(r queuesweep.Result) {
 	}
 }
 
+// resultRoute is where a message of a result comes from and goes to.
+func resultRoute(r queuesweep.Result) string {
+	route := cmp.Or(clean(r.Sender), "<>")
+	if len(r.Recipients) == 0 {
+		return route
+	}
+	route += " → " + clean(r.Recipients[0])
+	if more := len(r.Recipients) - 1; more > 0 {
+		route += fmt.Sprintf(" +%d", more)
+		if len(r.Recipients) == queuesweep.MaxRecipients {
+			route += " or more"
+		}
+	}
+	return route
+}
+
 func (a *app) printSummary(s queuesweep.Summary) {
 	done := "done"
 	if s.DryRun {
 		done = "would be done"
 	}
-	fmt.Fprintf(a.out, "%s scanned, %d matched: %d %s, %d skipped, %d failed (%.3f s)\n",
-		plural(s.Scanned, "message"), s.Matched, s.Done, done, s.Skipped, s.Failed, s.Seconds)
+	a.out.say("", fmt.Sprintf("%s scanned, %d matched: %d %s, %d skipped, %d failed (%.3f s)",
+		plural(s.Scanned, "message"), s.Matched, s.Done, done, s.Skipped, s.Failed, s.Seconds))
 	if s.Limit != "" {
-		fmt.Fprintf(a.out, "%s stopped at %s: see whether the rules are right, then raise it in [sweep], or act by hand with queue ... --where\n",
-			a.out.paint(red, "LIMIT:"), s.Limit)
+		a.out.say(red, fmt.Sprintf("LIMIT: stopped at %s: see whether the rules are right, then raise it in [sweep], or act by hand with queue ... --where", s.Limit))
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var only, replay string
+	var only, replay, sendmailSocket string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -45,6 +45,9 @@ func (a *app) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.confine(cfg, parts, sendmailSocket); err != nil {
+				return failed(err)
+			}
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, unix.SIGHUP)
 			defer signal.Stop(hup)
@@ -52,6 +55,7 @@ func (a *app) serveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&only, "only", "", "run this `part` alone: milter or sweep")
+	cmd.Flags().StringVar(&sendmailSocket, "sendmail-socket", "", "have sendmail run by the service behind this `socket`, not by a process of our own")
 	cmd.Flags().StringVar(&replay, "replay", "", "say what the milter would have done with the messages in this `folder`, and end")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -81,11 +85,15 @@ type generation struct {
 	log     *slog.Logger
 	sweeper *queuesweep.Sweeper // nil where it does not sweep
 	jobs    []queuesweep.Job
+	post    *post // nil where nobody gets a digest
 }
 
 // prepare makes all that a configuration needs, so that one that is wrong is
 // found before the old one ends.
 func (a *app) prepare(cfg *config.Config, p parts) (g generation, err error) {
+	if a.watch == nil {
+		a.watch = newWatch(cfg, p, a.logger(cfg.Log))
+	}
 	if !p.sweep {
 		return generation{cfg: cfg, log: a.logger(cfg.Log)}, nil
 	}
@@ -96,7 +104,12 @@ func (a *app) prepare(cfg *config.Config, p parts) (g generation, err error) {
 	g = generation{cfg: cfg}
 	if g.sweeper, err = a.sweeperOf(cfg, audit); err == nil {
 		g.log = g.sweeper.Log
-		g.jobs, err = jobs(cfg, g.sweeper)
+		g.jobs, err = jobs(cfg, g.sweeper, a.watch)
+	}
+	if err == nil && cfg.Digest.On() {
+		if g.post, err = a.post(cfg, g.sweeper); err == nil {
+			g.jobs = append(g.jobs, g.post.digestJob())
+		}
 	}
 	if err != nil {
 		audit.Close()
@@ -120,19 +133,21 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, p parts, hup <-chan
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	checked, err := serveHealth(ctx, cfg.Status.Listen, g.log)
+	a.watch.use(g)
+	shown, err := a.watch.start(ctx, cfg.Status, g.log)
 	if err != nil {
 		g.close()
 		return err
 	}
-	defer func() { cancel(); <-checked }()
+	defer func() { cancel(); <-shown; a.watch.board.Save() }()
 	var f *filter
 	filtering := make(chan error, 1)
 	if p.milter {
-		if f, err = startFilter(ctx, cfg.Milter, g.log); err != nil {
+		if f, err = startFilter(ctx, cfg.Milter, g.log, a.watch.board); err != nil {
 			g.close()
 			return err
 		}
+		a.watch.useFilter(f)
 		go func() {
 			defer cancel()
 			filtering <- f.run(ctx)
@@ -143,6 +158,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, p parts, hup <-chan
 	}
 	for next := &g; next != nil; {
 		g = *next
+		a.watch.use(g)
 		next, err = a.generation(ctx, g, p, f, hup)
 		g.close()
 		if err != nil {
@@ -168,6 +184,9 @@ func (a *app) generation(ctx context.Context, g generation, p parts, f *filter, 
 			return
 		}
 		settle(ctx, g)
+		if g.post != nil {
+			g.post.catchUp(ctx)
+		}
 		failure <- queuesweep.RunSchedule(ctx, g.log, g.jobs)
 	}()
 	for {
@@ -207,6 +226,9 @@ func settle(ctx context.Context, g generation) {
 func (a *app) reload(log *slog.Logger, p parts, f *filter) *generation {
 	cfg, err := a.load()
 	if err == nil {
+		err = a.confined.covers(a, cfg, p)
+	}
+	if err == nil {
 		var g generation
 		if g, err = a.prepare(cfg, p); err == nil {
 			if err = f.reload(cfg.Milter, g.log); err == nil {
@@ -220,9 +242,13 @@ func (a *app) reload(log *slog.Logger, p parts, f *filter) *generation {
 	return nil
 }
 
+// sweepMemory is how many bytes all scheduled sweeps together use to spare
+// reading again what has not changed.
+const sweepMemory = 64 << 20
+
 // jobs are what the configuration schedules: a sweep for each schedule that
 // rules have, and the purge of the removed store.
-func jobs(cfg *config.Config, s *queuesweep.Sweeper) ([]queuesweep.Job, error) {
+func jobs(cfg *config.Config, s *queuesweep.Sweeper, w *watch) ([]queuesweep.Job, error) {
 	var order []string
 	rules := make(map[string][]rule.Rule)
 	for _, r := range cfg.Rules {
@@ -241,10 +267,11 @@ func jobs(cfg *config.Config, s *queuesweep.Sweeper) ([]queuesweep.Job, error) {
 		if err != nil {
 			return nil, err
 		}
+		memory := queuesweep.NewMemory(sweepMemory / int64(len(order)))
 		all = append(all, queuesweep.Job{
 			Name: fmt.Sprintf("sweep with %s", plural(len(rules[spec]), "rule")), Spec: spec,
 			Run: func(ctx context.Context) {
-				if _, err := s.Sweep(ctx, set, queuesweep.SweepOptions{DryRun: cfg.Sweep.DryRun}); err != nil {
+				if err := w.sweep(ctx, s, set, memory, cfg.Sweep.DryRun); err != nil {
 					logEnd(ctx, s.Log, "sweep", err)
 				}
 			},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -26,23 +27,15 @@ import (
 type filter struct {
 	*milter.Filter
 	started   config.Milter // what holds until a restart
-	ledger    *ledger.Embedded
+	ledger    keptLedger
 	listeners []net.Listener
 	log       *slog.Logger
 }
 
 // startFilter opens the ledger and the socket. The caller must run it.
-func startFilter(ctx context.Context, m config.Milter, log *slog.Logger) (_ *filter, err error) {
+func startFilter(ctx context.Context, m config.Milter, log *slog.Logger, observer milter.Observer) (_ *filter, err error) {
 	f := &filter{started: m, log: log}
-	secret, err := keyring.Open(m.Keys).Secret("ledger")
-	if err != nil {
-		return nil, fmt.Errorf("milter: the ledger's secret: %w", err)
-	}
-	f.ledger, err = ledger.Open(ledger.Options{
-		File: m.Ledger, Secret: secret, Keep: days(m.LedgerKeep),
-		Report: func(err error) { log.Error("ledger", "error", err) },
-	})
-	if err != nil {
+	if f.ledger, err = openLedger(m, log); err != nil {
 		return nil, fmt.Errorf("milter: %w", err)
 	}
 	defer func() {
@@ -55,7 +48,7 @@ func startFilter(ctx context.Context, m config.Milter, log *slog.Logger) (_ *fil
 		return nil, err
 	}
 	f.Filter, err = milter.New(milter.Options{
-		Ledger: f.ledger, Log: log, TempFail: m.OnError == "tempfail",
+		Ledger: f.ledger, Log: log, Observer: observer, TempFail: m.OnError == "tempfail",
 		MaxConnections: m.MaxConnections, IdleTimeout: m.IdleTimeout.Std(), StopTimeout: m.StopTimeout.Std(),
 	}, policy)
 	if err != nil {
@@ -85,7 +78,17 @@ func (f *filter) run(ctx context.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
+	noting, end := context.WithCancel(ctx)
+	noted := make(chan struct{})
+	go func() {
+		defer close(noted)
+		if l, ok := f.ledger.(*ledger.Shared); ok {
+			noteStatus(noting, l, f.started, f.log)
+		}
+	}()
 	err := f.Serve(ctx, f.listeners)
+	end()
+	<-noted
 	c := f.Counts()
 	f.log.Info("the milter has ended", "messages", c.Messages, "outgoing", c.Outgoing,
 		"suspect", c.Suspect, "legit", c.Legit, "unknown", c.Unknown, "panics", c.Panics)
@@ -129,6 +132,7 @@ func needRestart(old, now config.Milter) (changed []string) {
 		{"socket_group", old.SocketGroup == now.SocketGroup},
 		{"ledger", old.Ledger == now.Ledger},
 		{"ledger_keep", old.LedgerKeep == now.LedgerKeep},
+		{"ledger_server", reflect.DeepEqual(old.LedgerServer, now.LedgerServer)},
 		{"on_error", old.OnError == now.OnError},
 		{"idle_timeout", old.IdleTimeout == now.IdleTimeout},
 		{"max_connections", old.MaxConnections == now.MaxConnections},
@@ -153,6 +157,9 @@ func (f *filter) policy(m config.Milter, log *slog.Logger) (milter.Policy, error
 	}
 	options := evidenceOptions(m, signing)
 	options.Ledger, options.Uses = f.ledger, f.ledger
+	if m.LedgerServer.On() {
+		options.LedgerTime = m.LedgerServer.Budget.Std()
+	}
 	engine, err := evidence.New(options)
 	if err != nil {
 		return milter.Policy{}, fmt.Errorf("milter: %w", err)
@@ -202,7 +209,7 @@ func signersOf(m config.Milter, now time.Time) (s signers, err error) {
 func evidenceOptions(m config.Milter, s signers) evidence.Options {
 	o := evidence.Options{
 		Domains: m.OurDomains, NotCovered: m.NotCovered, Hosts: m.OurHosts, Networks: m.Networks(), NeverSends: m.NeverSends,
-		Token: s.token, BATV: s.batv, WarmUp: m.WarmUp.Std(), MaxUses: m.MaxUses,
+		Token: s.token, BATV: s.batv, WarmUp: m.WarmUp.Std(), MaxUses: m.MaxUses, MaxBounces: m.MaxBounces,
 	}
 	if m.DNSList != "" {
 		o.Blocklist, o.BlocklistTimeout = dnslist.List{Zone: m.DNSList}, m.DNSTimeout.Std()

@@ -167,7 +167,7 @@ when = 'true'
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := jobs(cfg, queuesweep.New(queuesweep.Options{}))
+	all, err := jobs(cfg, queuesweep.New(queuesweep.Options{}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (a *app) sweepCommand() *cobra.Command {
 				return err
 			}
 			defer a.close()
-			return a.report(telling{json: asJSON}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+			return a.report(telling{ctx: cmd.Context(), json: asJSON}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 				return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: dry, Emit: emit})
 			})
 		},

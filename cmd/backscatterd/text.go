@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,22 +19,56 @@ import (
 type terminal struct {
 	io.Writer
 	width  int  // columns, 0 if it is no terminal
-	colour bool // NO_COLOR is honoured
+	colour bool // NO_COLOR is honoured, and --color
+	ascii  bool // the locale has no other characters
 }
 
 // newTerminal looks at stdout; what is written goes through w.
 func newTerminal(stdout, w io.Writer) terminal {
 	t := terminal{Writer: w}
-	f, ok := stdout.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	width, _, ok := screenOf(stdout)
+	if !ok {
 		return t
 	}
-	if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-		t.width = max(width, 40)
-	}
+	t.width, t.ascii = width, !localeIsUTF8()
 	_, off := os.LookupEnv("NO_COLOR")
 	t.colour = !off && os.Getenv("TERM") != "dumb"
 	return t
+}
+
+// screenOf is the size of a terminal. One that does not tell it has 80 columns.
+func screenOf(w any) (width, height int, ok bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, 0, false
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width == 0 || height == 0 {
+		width, height = 80, 24
+	}
+	return max(width, 30), max(height, 3), true
+}
+
+// localeIsUTF8 follows setlocale(3): the first of these that is set decides.
+func localeIsUTF8() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(os.Getenv(name)); v != "" {
+			return strings.HasSuffix(v, "utf-8") || strings.HasSuffix(v, "utf8")
+		}
+	}
+	return false
+}
+
+// Write writes text for people. A terminal whose locale is not UTF-8 gets what
+// it can show.
+func (t terminal) Write(text []byte) (int, error) {
+	if !t.ascii {
+		return t.Writer.Write(text)
+	}
+	if _, err := t.Writer.Write(plain(text)); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // json prints one object on a line of its own.
@@ -43,23 +78,51 @@ func (t terminal) json(v any) {
 		// Results are plain structs of strings and numbers.
 		panic(err)
 	}
-	t.Write(line)
+	t.Writer.Write(line)
+}
+
+// colourFlag is --color.
+type colourFlag struct{ out *terminal }
+
+func (f colourFlag) String() string { return "auto" }
+func (f colourFlag) Type() string   { return "when" }
+
+func (f colourFlag) Set(when string) error {
+	switch when {
+	case "auto":
+	case "always":
+		f.out.colour = true
+	case "never":
+		f.out.colour = false
+	default:
+		return errors.New("want auto, always or never")
+	}
+	return nil
+}
+
+// when is the --color for a command run from this one.
+func (t terminal) when() string {
+	if t.colour {
+		return "always"
+	}
+	return "never"
 }
 
 // ink is a colour of the terminal's own palette, so that it can be read on
-// dark and on light ground.
+// dark and on light ground. The colours differ for those too who cannot tell red
+// from green, and a word always says the same.
 type ink string
 
 const (
-	red    ink = "31"
-	green  ink = "32"
+	red    ink = "1;31"
+	cyan   ink = "36"
 	yellow ink = "33"
 	faint  ink = "2"
 	bold   ink = "1"
 )
 
 func (t terminal) paint(c ink, s string) string {
-	if !t.colour || s == "" {
+	if !t.colour || s == "" || c == "" {
 		return s
 	}
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
@@ -106,32 +169,19 @@ func cleanLines(s string) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) && r != utf8.RuneError }
 
-// fit cuts a text to so many columns; 0 is no limit.
-func fit(s string, columns int) string {
-	if columns <= 0 || utf8.RuneCountInString(s) <= columns {
-		return s
-	}
-	runes := []rune(s)
-	return string(runes[:max(columns-1, 0)]) + "…"
-}
-
-func pad(s string, columns int) string {
-	return s + strings.Repeat(" ", max(0, columns-utf8.RuneCountInString(s)))
-}
-
-// age says a duration as people do: 45s, 7m, 3h, 2d.
+// age says a duration as people do: 45 s, 7 m, 3 h, 2 d.
 func age(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "future"
 	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
+		return fmt.Sprintf("%d s", int(d.Seconds()))
 	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
+		return fmt.Sprintf("%d m", int(d.Minutes()))
 	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
+		return fmt.Sprintf("%d h", int(d.Hours()))
 	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
+	return fmt.Sprintf("%d d", int(d.Hours()/24))
 }
 
 // size says a number of bytes as people do.

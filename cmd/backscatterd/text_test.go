@@ -31,8 +31,8 @@ func TestClean(t *testing.T) {
 
 func TestNumbersForPeople(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		-time.Second: "future", 0: "0s", 119 * time.Second: "119s", 2 * time.Minute: "2m", 119 * time.Minute: "119m",
-		2 * time.Hour: "2h", 47 * time.Hour: "47h", 48 * time.Hour: "2d", 100 * 24 * time.Hour: "100d",
+		-time.Second: "future", 0: "0 s", 119 * time.Second: "119 s", 2 * time.Minute: "2 m", 119 * time.Minute: "119 m",
+		2 * time.Hour: "2 h", 47 * time.Hour: "47 h", 48 * time.Hour: "2 d", 100 * 24 * time.Hour: "100 d",
 	} {
 		if got := age(d); got != want {
 			t.Errorf("%v is %s, want %s", d, got, want)

@@ -79,7 +79,9 @@ func (w *weighing) ledgerRuns() {
 		return
 	}
 	cover := w.opts.Ledger.Coverage()
-	if cover.Since.IsZero() || cover.Since.After(w.Now.Add(-w.opts.WarmUp)) {
+	if cover.Since.IsZero() {
+		w.brake(WarmUp, Yes, "it is not known what the ledger has recorded%s", because(cover.Why))
+	} else if cover.Since.After(w.Now.Add(-w.opts.WarmUp)) {
 		w.brake(WarmUp, Yes, "the ledger has not yet run for %s, it began on %s", days(w.opts.WarmUp), stamp(cover.Since))
 	} else {
 		w.brake(WarmUp, No, "the ledger has run since %s", stamp(cover.Since))
@@ -93,12 +95,19 @@ func (w *weighing) ledgerRuns() {
 	case cover.Since.After(w.Now):
 		w.brake(Gap, NotLooked, "this message came before the ledger began")
 	case w.Now.After(cover.Until):
-		w.brake(Gap, Yes, "what is known of the ledger ends on %s, before this message came", stamp(cover.Until))
+		w.brake(Gap, Yes, "what is known of the ledger ends on %s, before this message came%s", stamp(cover.Until), because(cover.Why))
 	case !cover.Covers(from, w.Now):
 		w.brake(Gap, Yes, "the ledger has a gap after %s, in which the message may have left unrecorded", stamp(from))
 	default:
 		w.brake(Gap, No, "the ledger has no gap after %s", stamp(from))
 	}
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
 }
 
 // dateSkew is how much earlier than its Date a message may have left: clocks of

@@ -171,7 +171,7 @@ func (w *weighing) notSeenSending() {
 		return
 	}
 	for _, user := range w.users {
-		hit, err := w.opts.Ledger.Wrote(user, "")
+		hit, err := w.opts.Ledger.Wrote(w.ledgerCtx, user, "")
 		if err != nil {
 			w.contra(NotSeenSending, Errored, "the ledger cannot be asked: %v", err)
 			return

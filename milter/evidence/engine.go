@@ -18,14 +18,15 @@ import (
 
 // Ledger is what is asked of a ledger. An error means that nothing is known.
 type Ledger interface {
-	Sent(messageID, sender string) (ledger.Hit, error)
-	Wrote(sender, recipient string) (ledger.Hit, error)
+	Sent(ctx context.Context, messageID, sender string) (ledger.Hit, error)
+	Wrote(ctx context.Context, sender, recipient string) (ledger.Hit, error)
 	Coverage() ledger.Coverage
 }
 
-// Uses counts how often a proof was shown; the count includes this time.
+// Uses counts how often a proof was shown, or an address got a bounce; the count
+// includes this time.
 type Uses interface {
-	Use(proof string) (int, error)
+	Use(ctx context.Context, what string) (int, error)
 }
 
 // Blocklist tells whether a host is known to send backscatter. It must return
@@ -58,6 +59,10 @@ type Options struct {
 
 	Ledger Ledger
 	Uses   Uses
+	// LedgerTime is how long all look-ups of Ledger and Uses about one message may
+	// take together; what is not known by then is a failed look-up. 0: as long
+	// as they take.
+	LedgerTime time.Duration
 
 	Blocklist        Blocklist
 	BlocklistTimeout time.Duration // default 2 s
@@ -69,6 +74,9 @@ type Options struct {
 	Lately time.Duration
 	// MaxUses is how many bounces about one message are plausible. Default 100.
 	MaxUses int
+	// MaxBounces is how many bounces to one address in a day are plausible.
+	// Default 200.
+	MaxBounces int
 
 	Limits dsn.Limits
 }
@@ -83,13 +91,14 @@ type Engine struct {
 
 // New makes an engine.
 func New(opts Options) (*Engine, error) {
-	if opts.WarmUp < 0 || opts.Lately < 0 || opts.BlocklistTimeout < 0 || opts.MaxUses < 0 {
+	if opts.WarmUp < 0 || opts.Lately < 0 || opts.BlocklistTimeout < 0 || opts.LedgerTime < 0 || opts.MaxUses < 0 || opts.MaxBounces < 0 {
 		return nil, errors.New("evidence: a duration or a limit is negative")
 	}
 	opts.WarmUp = cmp.Or(opts.WarmUp, 12*24*time.Hour)
 	opts.Lately = cmp.Or(opts.Lately, 14*24*time.Hour)
 	opts.BlocklistTimeout = cmp.Or(opts.BlocklistTimeout, 2*time.Second)
 	opts.MaxUses = cmp.Or(opts.MaxUses, 100)
+	opts.MaxBounces = cmp.Or(opts.MaxBounces, 200)
 	e := &Engine{opts: opts, domains: set(opts.Domains), notCovered: set(opts.NotCovered), neverSends: set(opts.NeverSends)}
 	for _, h := range opts.Hosts {
 		switch h = hostOf(h); {
@@ -145,7 +154,12 @@ func (e *Engine) Weigh(ctx context.Context, c Case) Judgement {
 	if j.Kind == dsn.None {
 		return j
 	}
-	w := &weighing{Engine: e, Case: c, sheet: sheet{make([]Finding, 0, usualFindings), c.Terse}}
+	w := &weighing{Engine: e, Case: c, sheet: sheet{make([]Finding, 0, usualFindings), c.Terse}, ledgerCtx: ctx}
+	if e.opts.LedgerTime > 0 {
+		var cancel context.CancelFunc
+		w.ledgerCtx, cancel = context.WithTimeout(ctx, e.opts.LedgerTime)
+		defer cancel()
+	}
 	w.prepare()
 	w.proofs()
 	w.supports()
@@ -173,6 +187,7 @@ type weighing struct {
 	*Engine
 	Case
 	sheet
+	ledgerCtx context.Context // of look-ups in the ledger, all together
 
 	users   []string // the envelope recipients, plain: who would have sent the mail
 	failed  []string // the recipients reported on

@@ -47,10 +47,11 @@ const (
 	LookupFailed     Name = "lookup-failed"      // something could not be looked up
 )
 
-// Two words of the reasons that are no evidence themselves.
+// Words of the reasons that are no evidence themselves.
 const (
 	NoProof  Name = "no-proof" // of every verdict that is not legit
 	Replayed Name = "replayed" // the proof was shown more often than bounces should
+	Flood    Name = "flood"    // the recipient got more bounces today than is plausible
 )
 
 // Role is what a piece of evidence is good for.

@@ -24,6 +24,7 @@ func (w *weighing) proofs() {
 	if counted != "" {
 		w.countUse(counted)
 	}
+	w.countBounces()
 }
 
 // noKeys accounts for a signature that cannot be checked.
@@ -157,7 +158,7 @@ func (w *weighing) messageInLedger() string {
 		sender = w.users[0]
 	}
 	for _, id := range w.ids {
-		hit, err := w.opts.Ledger.Sent(id, sender)
+		hit, err := w.opts.Ledger.Sent(w.ledgerCtx, id, sender)
 		if err != nil {
 			w.proof(LedgerMessage, Errored, "the ledger cannot be asked: %v", err)
 			return ""
@@ -186,7 +187,7 @@ func (w *weighing) recipientInLedger() string {
 	}
 	for _, user := range w.users {
 		for _, rcpt := range w.failed {
-			hit, err := w.opts.Ledger.Wrote(user, rcpt)
+			hit, err := w.opts.Ledger.Wrote(w.ledgerCtx, user, rcpt)
 			if err != nil {
 				w.proof(LedgerRecipient, Errored, "the ledger cannot be asked: %v", err)
 				return ""
@@ -212,7 +213,7 @@ func (w *weighing) countUse(proof string) {
 	if w.opts.Uses == nil {
 		return
 	}
-	n, err := w.opts.Uses.Use(proof)
+	n, err := w.opts.Uses.Use(w.ledgerCtx, proof)
 	switch {
 	case err != nil:
 		w.add(Note, Replayed, NotLooked, "the uses of this proof cannot be counted: %v", err)
@@ -220,5 +221,22 @@ func (w *weighing) countUse(proof string) {
 		w.add(Note, Replayed, Yes, "the %d. message that shows this proof; more than %d are not plausible", n, w.opts.MaxUses)
 	default:
 		w.add(Note, Replayed, No, "shown %d times, plausible are up to %d", n, w.opts.MaxUses)
+	}
+}
+
+// countBounces counts the bounces to an address of ours in a day: a wave of
+// backscatter, and a mail loop, show in that before anything else.
+func (w *weighing) countBounces() {
+	if w.opts.Uses == nil || !w.Kind().IsBounce() || len(w.users) == 0 || w.Envelope.Offline {
+		return
+	}
+	n, err := w.opts.Uses.Use(w.ledgerCtx, "bounces to "+w.users[0]+" on "+w.Now.UTC().Format(time.DateOnly))
+	switch {
+	case err != nil:
+		w.add(Note, Flood, NotLooked, "the bounces to %s cannot be counted: %v", w.users[0], err)
+	case n > w.opts.MaxBounces:
+		w.add(Note, Flood, Yes, "the %d. bounce to %s today; more than %d are not plausible", n, w.users[0], w.opts.MaxBounces)
+	default:
+		w.add(Note, Flood, No, "%s got %d today, plausible are up to %d", w.users[0], n, w.opts.MaxBounces)
 	}
 }

@@ -117,7 +117,7 @@ func (w *weighing) wroteToDomain() {
 			if w.domains[d] {
 				continue
 			}
-			hit, err := w.opts.Ledger.Wrote(user, "@"+d)
+			hit, err := w.opts.Ledger.Wrote(w.ledgerCtx, user, "@"+d)
 			if err != nil {
 				w.support(WroteToDomain, Errored, "the ledger cannot be asked: %v", err)
 				return

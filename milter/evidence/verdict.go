@@ -77,9 +77,9 @@ func twoContras(f []Finding) bool {
 func reasons(v Verdict, f []Finding) []Name {
 	var out []Name
 	for _, x := range f {
-		relevant := x.Role == Proof || x.Name == Replayed
+		relevant := x.Role == Proof || x.Role == Note
 		if v != Legit {
-			relevant = x.Role != Proof && (v == Unknown || x.Role == Contra)
+			relevant = x.Role != Proof && (v == Unknown || x.Role == Contra || x.Role == Note)
 		}
 		if x.Outcome == Yes && relevant && !slices.Contains(out, x.Name) {
 			out = append(out, x.Name)

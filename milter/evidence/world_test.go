@@ -50,12 +50,12 @@ type memory struct {
 	anyErr   error // of the look-up of any mail of a sender
 }
 
-func (m *memory) Sent(id, _ string) (ledger.Hit, error) {
+func (m *memory) Sent(_ context.Context, id, _ string) (ledger.Hit, error) {
 	at, ok := m.messages[strings.Trim(id, "<>")]
 	return ledger.Hit{Found: ok, At: at}, m.err
 }
 
-func (m *memory) Wrote(sender, recipient string) (ledger.Hit, error) {
+func (m *memory) Wrote(_ context.Context, sender, recipient string) (ledger.Hit, error) {
 	at, ok := m.wrote[sender+" "+recipient]
 	err := m.pairErr
 	if recipient == "" {
@@ -77,7 +77,7 @@ func (m *memory) send(id, sender, recipient string, at time.Time) {
 
 type uses map[string]int
 
-func (u uses) Use(proof string) (int, error) {
+func (u uses) Use(_ context.Context, proof string) (int, error) {
 	if u["fail"] > 0 {
 		return 0, errors.New("disk full")
 	}

@@ -34,7 +34,7 @@ func BenchmarkSentMiss(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if _, err := l.Sent("<nothing@mx>", ""); err != nil {
+		if _, err := l.Sent(b.Context(), "<nothing@mx>", ""); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -62,8 +62,8 @@ func TestAllocations(t *testing.T) {
 		run  func()
 	}{
 		"record":   {10, func() { l.Record(m) }},
-		"look up":  {25, func() { l.Wrote("joe@example.org", "ann@remote.example") }},
-		"look for": {140, func() { l.Sent("<nothing@mx>", "joe@example.org") }},
+		"look up":  {25, func() { l.Wrote(t.Context(), "joe@example.org", "ann@remote.example") }},
+		"look for": {140, func() { l.Sent(t.Context(), "<nothing@mx>", "joe@example.org") }},
 	} {
 		l.flush()
 		got := testing.AllocsPerRun(100, c.run)

@@ -27,8 +27,8 @@ func TestCoverageHasAGapForEachTimeThatMailMayHavePassed(t *testing.T) {
 	b.restart(0 * time.Minute) // so quick that no second passed
 	again := b.Coverage().Gaps //
 	want := []Gap{
-		{at(10), at(15), "not running"},
-		{at(30), at(30).Add(30 * time.Second), "message not recorded"},
+		{From: at(10), To: at(15), Reason: "not running"},
+		{From: at(30), To: at(30).Add(30 * time.Second), Reason: "message not recorded"},
 	}
 	if len(c.Gaps) < 2 || c.Gaps[0] != want[0] || c.Gaps[1] != want[1] {
 		t.Errorf("gaps %v; want %v", c.Gaps, want)

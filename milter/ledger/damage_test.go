@@ -144,7 +144,7 @@ func TestAFileDamagedWhileInUseIsReplaced(t *testing.T) {
 	}
 	b.add(time.Hour)
 	// The writer may have found it first; then the look-up is in the new file.
-	if _, err := b.Sent("<1@mx>", ""); err == nil && !strings.Contains(b.reported(), "started anew") {
+	if _, err := b.Sent(t.Context(), "<1@mx>", ""); err == nil && !strings.Contains(b.reported(), "started anew") {
 		t.Error("a look-up in a file that is gone said nothing")
 	}
 	if !strings.Contains(b.reported(), "started anew") {

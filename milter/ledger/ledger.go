@@ -8,9 +8,13 @@
 // recorded, so that "not found" is evidence only where it means "not sent".
 package ledger
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
-// Ledger is what the milter asks. All methods may be called concurrently.
+// Ledger is what the milter asks. All methods may be called concurrently; a
+// look-up ends with its context at the latest.
 // Addresses come without angle brackets and BATV tags; their case does not
 // matter. Message-IDs are taken with or without brackets.
 type Ledger interface {
@@ -19,13 +23,13 @@ type Ledger interface {
 	// Missed says that a message left unrecorded, which makes a gap.
 	Missed()
 	// Sent looks for a message by its Message-ID.
-	Sent(messageID, sender string) (Hit, error)
+	Sent(ctx context.Context, messageID, sender string) (Hit, error)
 	// Wrote looks for mail from a sender to a recipient. A recipient "@domain"
 	// stands for anybody there, "" for anybody at all; a sender "" stands for
 	// any of our users and goes with "@domain" only.
-	Wrote(sender, recipient string) (Hit, error)
+	Wrote(ctx context.Context, sender, recipient string) (Hit, error)
 	// Use counts one more use of a proof, and returns the count with this one.
-	Use(proof string) (int, error)
+	Use(ctx context.Context, proof string) (int, error)
 	// Coverage tells for which times the ledger is complete.
 	Coverage() Coverage
 }
@@ -56,6 +60,9 @@ type Coverage struct {
 	Until time.Time
 	// Gaps between the two, oldest first.
 	Gaps []Gap
+	// Why nothing is covered, or nothing after Until; "" where that needs no
+	// words.
+	Why string
 }
 
 // Gap is a time in which messages may have left unrecorded.
@@ -63,6 +70,9 @@ type Gap struct {
 	From   time.Time `json:"from"`
 	To     time.Time `json:"to"`
 	Reason string    `json:"reason"`
+	// Filled: what left meanwhile was recorded later. It is shown, and does not
+	// count.
+	Filled bool `json:"filled,omitempty"`
 }
 
 // Covers reports whether every message that left from one time to the other,
@@ -72,7 +82,7 @@ func (c Coverage) Covers(from, to time.Time) bool {
 		return false
 	}
 	for _, g := range c.Gaps {
-		if !g.To.Before(from) && !g.From.After(to) {
+		if !g.Filled && !g.To.Before(from) && !g.From.After(to) {
 			return false
 		}
 	}
@@ -83,7 +93,7 @@ func (c Coverage) Covers(from, to time.Time) bool {
 func (c Coverage) Unbroken() time.Time {
 	since := c.Since
 	for _, g := range c.Gaps {
-		if g.To.After(since) {
+		if !g.Filled && g.To.After(since) {
 			since = g.To
 		}
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -103,7 +104,7 @@ func (b *bench) record(id, sender string, recipients ...string) {
 
 func (b *bench) sent(id string) bool {
 	b.t.Helper()
-	hit, err := b.Sent(id, "")
+	hit, err := b.Sent(context.Background(), id, "")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -130,7 +131,7 @@ func TestWhatWasSentIsFoundAndWhatWasNotIsNot(t *testing.T) {
 			{"<1@MX.example.org>", "joe@example.org", Hit{}},
 			{"", "eve@example.org", Hit{}},
 		} {
-			if got, err := b.Sent(c.id, c.sender); err != nil || got != c.want {
+			if got, err := b.Sent(t.Context(), c.id, c.sender); err != nil || got != c.want {
 				t.Errorf("%s: Sent(%q, %q) = %v, %v; want %v", when, c.id, c.sender, got, err, c.want)
 			}
 		}
@@ -152,11 +153,11 @@ func TestWhatWasSentIsFoundAndWhatWasNotIsNot(t *testing.T) {
 			{"", "@nowhere.example", false},
 			{"", "@example.org", false},
 		} {
-			if got, err := b.Wrote(c.sender, c.recipient); err != nil || got.Found != c.found {
+			if got, err := b.Wrote(t.Context(), c.sender, c.recipient); err != nil || got.Found != c.found {
 				t.Errorf("%s: Wrote(%q, %q) = %v, %v; want %v", when, c.sender, c.recipient, got, err, c.found)
 			}
 		}
-		if got, err := b.Wrote("joe@example.org", "ann@remote.example"); err != nil || !got.At.Equal(noon.Add(time.Hour)) {
+		if got, err := b.Wrote(t.Context(), "joe@example.org", "ann@remote.example"); err != nil || !got.At.Equal(noon.Add(time.Hour)) {
 			t.Errorf("%s: newest mail to ann: %v, %v", when, got, err)
 		}
 	}
@@ -170,7 +171,7 @@ func TestWhatWasSentIsFoundAndWhatWasNotIsNot(t *testing.T) {
 	check("on disk")
 	b.restart(time.Minute)
 	check("after a restart")
-	if _, err := b.Wrote("", "ann@remote.example"); err == nil {
+	if _, err := b.Wrote(t.Context(), "", "ann@remote.example"); err == nil {
 		t.Error("mail from anybody to one address was looked up")
 	}
 }
@@ -178,7 +179,7 @@ func TestWhatWasSentIsFoundAndWhatWasNotIsNot(t *testing.T) {
 func TestNoAddressIsKeptInClear(t *testing.T) {
 	b := newBench(t)
 	b.record("<unmistakable-1@mx.example.org>", "josephine@example.org", "annabella@remote-domain.example")
-	if _, err := b.Use("unmistakable-proof"); err != nil {
+	if _, err := b.Use(t.Context(), "unmistakable-proof"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Close(); err != nil {
@@ -246,7 +247,7 @@ func TestUsesOfAProofAreCounted(t *testing.T) {
 	b := newBench(t)
 	use := func(proof string, want int) {
 		t.Helper()
-		if got, err := b.Use(proof); err != nil || got != want {
+		if got, err := b.Use(t.Context(), proof); err != nil || got != want {
 			t.Errorf("Use(%s) = %d, %v; want %d", proof, got, err, want)
 		}
 	}
@@ -275,7 +276,7 @@ func TestUsesAreCountedExactlyWhileGroupsAreWritten(t *testing.T) {
 	for range callers {
 		wg.Go(func() {
 			for range each {
-				n, err := b.Use("proof")
+				n, err := b.Use(t.Context(), "proof")
 				if err != nil {
 					t.Error(err)
 				}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 // Sent implements Ledger.
-func (l *Embedded) Sent(messageID, sender string) (Hit, error) {
+func (l *Embedded) Sent(_ context.Context, messageID, sender string) (Hit, error) {
 	id := canonical.MessageID(messageID)
 	if id == "" {
 		return Hit{}, nil
@@ -24,7 +25,7 @@ func (l *Embedded) Sent(messageID, sender string) (Hit, error) {
 }
 
 // Wrote implements Ledger.
-func (l *Embedded) Wrote(sender, recipient string) (Hit, error) {
+func (l *Embedded) Wrote(_ context.Context, sender, recipient string) (Hit, error) {
 	k, err := l.hash.wrote(sender, recipient)
 	if err != nil {
 		return Hit{}, err
@@ -54,7 +55,7 @@ func (l *Embedded) newest(k key) (e entry, found bool, err error) {
 }
 
 // Use implements Ledger. Counts expire with the day on which they were made.
-func (l *Embedded) Use(proof string) (int, error) {
+func (l *Embedded) Use(_ context.Context, proof string) (int, error) {
 	k := l.hash.key(kindUse, proof)
 	// Counted first: of two that come at once, one must see the other.
 	l.mu.Lock()

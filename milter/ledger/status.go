@@ -13,13 +13,15 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Status is what `ledger status` shows. The ledger writes it beside its file
+// Status is what `ledger status` shows. A ledger in a file writes it beside that
 // with each heartbeat, for nobody else can open the file while it is in use.
 type Status struct {
 	At       time.Time `json:"at"`
 	Running  bool      `json:"running"` // false once it was closed in order
-	File     string    `json:"file"`
-	Size     int64     `json:"size"`
+	File     string    `json:"file,omitempty"`
+	Size     int64     `json:"size,omitempty"`
+	Server   string    `json:"server,omitempty"` // of a shared ledger
+	Hosts    []Host    `json:"hosts,omitempty"`
 	Since    time.Time `json:"since"`
 	Unbroken time.Time `json:"unbroken"` // since when there has been no gap
 	Gaps     []Gap     `json:"gaps,omitempty"`
@@ -81,11 +83,17 @@ func (l *Embedded) writeStatus() error {
 	if err != nil {
 		return err
 	}
+	return WriteStatus(l.opts.File, s)
+}
+
+// WriteStatus puts a status where [ReadStatus] finds it, for those who may
+// neither open the ledger nor ask its server.
+func WriteStatus(ledger string, s Status) error {
 	content, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
 	}
-	path := statusFile(l.opts.File)
+	path := statusFile(ledger)
 	temp, err := os.CreateTemp(filepath.Dir(path), ".status-*")
 	if err != nil {
 		return err
