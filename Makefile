@@ -4,12 +4,12 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build demo deps test check fuzz bench bench-milter accuracy capture clean
+.PHONY: all build demo deps test check fuzz bench profile bench-milter accuracy capture deb crash hostile soak powerloss clean
 
 all: build
 
 build: ## the program, in this folder
-	$(GO) build -trimpath -o backscatterd ./cmd/backscatterd
+	$(GO) build -trimpath -ldflags '-s -w' -o backscatterd ./cmd/backscatterd
 
 demo: build ## list, rules, dry run, sweep, restore on bundled real queue files
 	./backscatterd demo
@@ -28,8 +28,13 @@ check: ## format, vet, staticcheck
 fuzz: ## every fuzz target for FUZZTIME (10 s) each
 	./test/fuzz.sh $(FUZZTIME)
 
-bench: build ## sweep against grep and qtool.pl, in one run
+bench: ## the sweeper against a floor, grep and qtool.pl, in one run
 	$(GO) run ./test/bench
+
+profile: ## where a sweep's time and memory go, as cpu.prof and alloc.prof
+	$(GO) test ./queuesweep -run '^$$' -bench '^BenchmarkSweep$$/^ring$$' -benchtime 5s -o sweep.test -cpuprofile cpu.prof -memprofile alloc.prof -memprofilerate 4096
+	$(GO) tool pprof -top -nodecount 25 sweep.test cpu.prof
+	$(GO) tool pprof -top -nodecount 25 -sample_index alloc_objects sweep.test alloc.prof
 
 bench-milter: ## the milter against a C filter that does nothing; needs gcc and libmilter-dev
 	$(GO) run ./test/bench/milter
@@ -43,5 +48,34 @@ capture: deps ## make the captured test messages anew, with real mail systems (r
 	mkdir -p dsn/testdata/captured/sendmail
 	$(GO) test ./test/capture -v -count 1 -run '^TestSendmailsNotices$$' -write $(CURDIR)/dsn/testdata/captured
 
+hostile: deps ## queues made to do harm, in the long form: a million messages, files of 1 GB in earnest (root, 10 GB of memory)
+	HOSTILE_MESSAGES=1000000 HOSTILE_LARGE=1 $(GO) test ./test/hostile -count 1 -timeout 6h -v
+
+crash: deps ## kill the program at every system call, fail every call with every error; also qtool.pl and postsuper (root; an hour)
+	BACKSCATTERD_CRASH=full $(GO) test ./test/crash -count 1 -timeout 6h -v
+
+deb: ## the Debian package, in dist/; needs dpkg-deb
+	GO=$(GO) ./config/dist/deb.sh dist
+
+browser: ## the status page in Chromium and w3m, with screenshots (root, Debian)
+	apt-get install -y -qq --no-install-recommends chromium w3m fonts-dejavu-core
+	$(GO) test -tags browser -count 1 -timeout 20m ./test/browser
+
+pictures: ## the screenshots in docs/, of the program itself; needs what make browser installs
+	rm -rf pictures.new && mkdir pictures.new
+	BACKSCATTERD_PICTURES=$(CURDIR)/pictures.new $(GO) test -tags browser -count 1 -timeout 20m -run '^TestPage$$' ./test/browser
+	mv pictures.new/status-desk-light.png docs/status-desk.png
+	mv pictures.new/status-phone-dark.png docs/status-phone.png
+	rm -r pictures.new
+
+SEED ?= 1
+MESSAGES ?= 10000
+KILLS ?= 50
+soak: deps ## MESSAGES through a real sendmail beside sweeps, with KILLS; SEED repeats it (root)
+	SOAK_SEED=$(SEED) SOAK_MESSAGES=$(MESSAGES) SOAK_KILLS=$(KILLS) $(GO) test ./test/soak -run '^TestSoak$$' -count 1 -v -timeout 60m
+
+powerloss: ## every state that a loss of power may leave, in all layouts
+	BACKSCATTERD_POWERLOSS=long $(GO) test ./queuesweep/spool -run '^TestPowerLoss$$' -count 1 -v -timeout 60m
+
 clean:
-	rm -f backscatterd
+	rm -f backscatterd sweep.test cpu.prof alloc.prof

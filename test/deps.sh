@@ -2,7 +2,7 @@
 # Installs what the tests need on Debian, or says what is missing and fails.
 set -eu
 
-packages='sendmail-bin sendmail-base sendmail-cf sensible-mda m4 perl strace util-linux
+packages='sendmail-bin sendmail-base sendmail-cf sensible-mda m4 perl strace util-linux redis-server
 	python3-flufl.bounce libmail-deliverystatus-bounceparser-perl'
 
 install() {

@@ -1,8 +1,8 @@
-// Command bench measures a dry run of the default rules against what there is
-// to compare it with, in one run on one machine, with all files in the cache:
+// Command bench measures the sweeper against what there is to compare it with,
+// in one run on one machine, with all files in the cache:
 //
-//   - the floor: list, open, read and close every control file, with as many
-//     threads as there are cores, and nothing else;
+//   - the floor: list, open, read and close every control file by plain system
+//     calls, with as many threads as there are cores, and nothing else;
 //   - the grep one-liner that administrators use on control files;
 //   - sendmail's qtool.pl with one expression.
 //
@@ -17,23 +17,36 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
-	"sync"
-	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func main() {
 	messages := flag.Int("n", 50_000, "messages in the queue")
 	rounds := flag.Int("rounds", 5, "runs of each; the median counts")
+	changes := flag.Bool("acting", false, "measure only moves, restores and deletes, of two fifths of the messages")
+	only := flag.Bool("queue", false, "make the queue in the folder that is named, and end")
 	flag.Parse()
-	if err := run(*messages, *rounds); err != nil {
+	var err error
+	switch {
+	case *only:
+		_, err = makeQueue(flag.Arg(0), *messages, control)
+	case *changes:
+		err = actingOnly(*messages, *rounds)
+	default:
+		err = run(*messages, *rounds)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func actingOnly(messages, rounds int) error {
+	dir, err := os.MkdirTemp("", "backscatterd-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	return acting(dir, messages*2/5, min(rounds, 3))
 }
 
 func run(messages, rounds int) error {
@@ -42,152 +55,112 @@ func run(messages, rounds int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "backscatterd")
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", program, "./cmd/backscatterd").CombinedOutput(); err != nil {
+	b := bench{dir: dir, program: filepath.Join(dir, "backscatterd"), rounds: rounds, took: make(map[string]usage)}
+	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.program, "./cmd/backscatterd").CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
-	small, err := makeQueue(filepath.Join(dir, "small"), messages/10)
-	if err != nil {
-		return err
-	}
-	queue, err := makeQueue(filepath.Join(dir, "large"), messages)
-	if err != nil {
-		return err
+	for name, q := range map[string]struct {
+		messages int
+		control  func(id string, i int) []byte
+	}{
+		"empty": {0, control}, "small": {messages / 10, control}, "large": {messages, control}, "bounces": {messages, bounce},
+	} {
+		if _, err := makeQueue(filepath.Join(dir, name), q.messages, q.control); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("%d messages, %d cores, median of %d runs\n\n", messages, runtime.NumCPU(), rounds)
+	if err := b.measure(); err != nil {
+		return err
+	}
+	if err := b.print(); err != nil {
+		return err
+	}
+	return acting(dir, messages*2/5, min(rounds, 3))
+}
 
-	sweep := func(queue string) func() (usage, error) {
+// bench is what is measured, and how long it took.
+type bench struct {
+	dir, program string
+	rounds       int
+	took         map[string]usage
+}
+
+// The rows, in the order in which they are told.
+const (
+	floor     = "floor: list, open, read, close"
+	sweep     = "backscatterd sweep --dry-run"
+	plain     = "the same without io_uring"
+	first     = "serve, its first sweep"
+	again     = "serve, again with 1 % changed"
+	grep      = "grep of the control files"
+	perl      = "qtool.pl -e, one expression"
+	bothFloor = "floor of as many bounces, qf and df"
+	returned  = "sweep with one returned.* rule"
+	tenth     = "sweep of a tenth of the queue"
+	start     = "queue list of an empty queue"
+)
+
+func (b *bench) measure() error {
+	large, bounces := filepath.Join(b.dir, "large"), filepath.Join(b.dir, "bounces")
+	sweepOf := func(queue, config string) func() (usage, error) {
 		return func() (usage, error) {
-			return timed(program, "sweep", "-c", queue+".toml", "--dry-run", "--json")
+			return timed(b.program, "sweep", "-c", filepath.Join(b.dir, queue)+config, "--dry-run", "--json")
 		}
 	}
-	floor, err := median(rounds, func() (usage, error) { return readAll(queue) })
+	for _, m := range []struct {
+		name   string
+		rounds int
+		run    func() (usage, error)
+	}{
+		{floor, b.rounds, func() (usage, error) { return readAll(large, false) }},
+		{sweep, b.rounds, sweepOf("large", ".toml")},
+		{plain, b.rounds, sweepOf("large", ".plain.toml")},
+		{tenth, b.rounds, sweepOf("small", ".toml")},
+		{grep, b.rounds, func() (usage, error) {
+			return timed("sh", "-c", `find "$1" -name 'qf*' -print0 | xargs -0 grep -E -h '(^M|^N|^R|Subject:|^\.)' >/dev/null`, "sh", large)
+		}},
+		{perl, 1, func() (usage, error) { return qtool(b.dir, large) }},
+		{bothFloor, b.rounds, func() (usage, error) { return readAll(bounces, true) }},
+		{returned, b.rounds, sweepOf("bounces", ".returned.toml")},
+		{start, 4 * b.rounds, func() (usage, error) {
+			return timed(b.program, "queue", "list", "-c", filepath.Join(b.dir, "empty.toml"))
+		}},
+	} {
+		u, err := median(m.rounds, m.run)
+		if err != nil {
+			return err
+		}
+		b.took[m.name] = u
+	}
+	firsts, agains, err := sweepAgain(large, b.rounds)
+	b.took[first], b.took[again] = firsts, agains
+	return err
+}
+
+func (b *bench) print() error {
+	for _, name := range []string{floor, sweep, plain, first, again, grep, perl, bothFloor, returned, start} {
+		u := b.took[name]
+		fmt.Printf("%-36s %8.3f s  %6.2f x floor  %6.1f MiB\n", name, u.wall.Seconds(), ratio(u, b.took[floor]), float64(u.peak)/(1<<20))
+	}
+	size, err := os.Stat(b.program)
 	if err != nil {
 		return err
 	}
-	ours, err := median(rounds, sweep(queue))
-	if err != nil {
-		return err
+	fmt.Println()
+	of := func(what, x, y, want string) {
+		fmt.Printf("%-36s %8.2f   (%s)\n", what, ratio(b.took[x], b.took[y]), want)
 	}
-	tenth, err := median(rounds, sweep(small))
-	if err != nil {
-		return err
-	}
-	grep, err := median(rounds, func() (usage, error) {
-		return timed("sh", "-c", `find "$1" -name 'qf*' -print0 | xargs -0 grep -E -h '(^M|^N|^R|Subject:|^\.)' >/dev/null`, "sh", queue)
-	})
-	if err != nil {
-		return err
-	}
-	perl, err := median(1, func() (usage, error) { return qtool(dir, queue) })
-	if err != nil {
-		return err
-	}
-	row := func(name string, u usage) {
-		fmt.Printf("%-34s %8.3f s  %6.2f x floor  %6.1f MiB\n", name, u.wall.Seconds(), ratio(u, floor), float64(u.peak)/(1<<20))
-	}
-	row("floor: list, open, read, close", floor)
-	row("backscatterd sweep --dry-run", ours)
-	row("grep of the control files", grep)
-	row("qtool.pl -e, one expression", perl)
-	fmt.Printf("\nsweep / grep      %6.2f   (at most 1)\n", ratio(ours, grep))
-	fmt.Printf("qtool.pl / sweep  %6.1f   (at least 40)\n", ratio(perl, ours))
-	fmt.Printf("peak memory       %6.1f MiB (at most 64), with a tenth of the queue %.1f MiB\n", float64(ours.peak)/(1<<20), float64(tenth.peak)/(1<<20))
+	of("sweep / floor", sweep, floor, "at most 1.6")
+	of("sweep without io_uring / floor", plain, floor, "where the system has none")
+	of("sweep / grep", sweep, grep, "at most 0.8")
+	of("qtool.pl / sweep", perl, sweep, "at least 60")
+	of("qtool.pl / sweep without io_uring", perl, plain, "where the system has none")
+	of("again / first", again, first, "at most 0.35")
+	of("returned.* / its floor", returned, bothFloor, "at most 2.5")
+	fmt.Printf("%-36s %8.1f ms (at most 15)\n", "start", b.took[start].wall.Seconds()*1e3)
+	fmt.Printf("%-36s %8.1f MB (at most 25)\n", "the program", float64(size.Size())/1e6)
+	fmt.Printf("%-36s %8.1f MiB (at most 64), with a tenth of the queue %.1f MiB\n", "peak memory of a sweep",
+		float64(b.took[sweep].peak)/(1<<20), float64(b.took[tenth].peak)/(1<<20))
 	return nil
-}
-
-// usage is what a run has cost.
-type usage struct {
-	wall time.Duration
-	peak int64 // of memory, in bytes; 0 where it was not a process of its own
-}
-
-func ratio(a, b usage) float64 { return a.wall.Seconds() / b.wall.Seconds() }
-
-// median runs once to warm up, then rounds times.
-func median(rounds int, f func() (usage, error)) (usage, error) {
-	var all []usage
-	for i := range rounds + 1 {
-		u, err := f()
-		if err != nil {
-			return u, err
-		}
-		if i > 0 || rounds == 1 {
-			all = append(all, u)
-		}
-	}
-	slices.SortFunc(all, func(a, b usage) int { return int(a.wall - b.wall) })
-	return all[len(all)/2], nil
-}
-
-func timed(name string, args ...string) (usage, error) {
-	cmd := exec.Command(name, args...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	began := time.Now()
-	err := cmd.Run()
-	u := usage{wall: time.Since(began)}
-	if err != nil {
-		return u, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, stderr.String())
-	}
-	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.peak = ru.Maxrss << 10
-	}
-	return u, nil
-}
-
-// readAll is the floor.
-func readAll(queue string) (usage, error) {
-	began := time.Now()
-	f, err := os.Open(queue)
-	if err != nil {
-		return usage{}, err
-	}
-	defer f.Close()
-	work := make(chan []string, runtime.NumCPU())
-	var wg sync.WaitGroup
-	for range runtime.NumCPU() {
-		wg.Go(func() {
-			buf := make([]byte, 64<<10)
-			for names := range work {
-				for _, n := range names {
-					if n[0] != 'q' {
-						continue
-					}
-					if fd, err := unix.Openat(int(f.Fd()), n, unix.O_RDONLY, 0); err == nil {
-						unix.Read(fd, buf)
-						unix.Close(fd)
-					}
-				}
-			}
-		})
-	}
-	for {
-		names, err := f.Readdirnames(512)
-		if len(names) == 0 {
-			break
-		}
-		work <- names
-		if err != nil {
-			break
-		}
-	}
-	close(work)
-	wg.Wait()
-	return usage{wall: time.Since(began)}, nil
-}
-
-// qtool runs the stock script with an expression that matches nothing, so that
-// it reads everything and moves nothing.
-func qtool(dir, queue string) (usage, error) {
-	const script = "/usr/share/sendmail/qtool.pl"
-	target := filepath.Join(dir, "removed")
-	if err := os.MkdirAll(target, 0o700); err != nil {
-		return usage{}, err
-	}
-	cf := filepath.Join(dir, "sendmail.cf")
-	if err := os.WriteFile(cf, []byte("O QueueDirectory="+queue+"\n"), 0o600); err != nil {
-		return usage{}, err
-	}
-	return timed("perl", script, "-C", cf, "-e", `$msg{message}[0] =~ /no such status/`, target, queue)
 }

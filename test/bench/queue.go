@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,23 +24,119 @@ var statuses = []string{
 }
 
 // makeQueue writes a flat queue of messages of about 1 kB, in the shape that
-// sendmail 8.17 writes them, and a configuration beside it.
-func makeQueue(queue string, messages int) (string, error) {
+// sendmail 8.17 writes them, and configurations beside it.
+func makeQueue(queue string, messages int, control func(id string, i int) []byte) (string, error) {
 	if err := os.MkdirAll(queue, 0o700); err != nil {
 		return "", err
 	}
 	for i := range messages {
 		id := fmt.Sprintf("6AO0l%c%c%c%06d", 'A'+i%26, 'a'+i/26%26, 'A'+i/676%26, i)
-		if err := os.WriteFile(filepath.Join(queue, "qf"+id), control(id, i), 0o600); err != nil {
+		qf, df := control(id, i), []byte("Hello\n")
+		if bytes.Contains(qf, []byte("multipart/report")) {
+			df = report(i)
+		}
+		if err := os.WriteFile(filepath.Join(queue, "qf"+id), qf, 0o600); err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(filepath.Join(queue, "df"+id), []byte("Hello\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(queue, "df"+id), df, 0o600); err != nil {
 			return "", err
 		}
 	}
 	// One in ten matches: a tenth of the queue is less than the limits.
 	toml := fmt.Sprintf("[queue]\ndirectories = [%q]\n[store]\ndirectory = %q\n[sweep]\nmax_messages = 1000000\n", queue, queue+".store")
-	return queue, os.WriteFile(queue+".toml", []byte(toml), 0o600)
+	for suffix, more := range map[string]string{
+		".toml": "", ".plain.toml": "io_uring = false\n",
+		".returned.toml": "[[rule]]\nname = \"spam\"\nwhen = 'returned.header(\"X-Spam-Flag\") startsWith \"YES\"'\n",
+	} {
+		if err := os.WriteFile(queue+suffix, []byte(toml+more), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return queue, nil
+}
+
+// bounce is the control file of a DSN that this sendmail has made.
+func bounce(id string, i int) []byte {
+	return fmt.Appendf(nil, `V8
+T%d
+K%d
+N%d
+P%d
+MDeferred: Connection refused by mx%d.dest.example.
+Frs
+$_localhost
+$rinternal
+$slocalhost
+${daemon_flags}
+SMAILER-DAEMON
+rRFC822; user%d@forged.example
+RPFD:<user%d@forged.example>
+H?P?Return-Path: <`+"\x81"+`g>
+H??Received: from localhost (localhost)
+	by mx.lab.example (8.17.1.9/8.17.1.9) id %s;
+	Tue, 24 Nov 2026 00:47:35 GMT
+H??Date: Tue, 24 Nov 2026 00:47:35 GMT
+H??From: Mail Delivery Subsystem <MAILER-DAEMON>
+H??Message-Id: <%d.%s@mx.lab.example>
+H??To: <user%d@forged.example>
+H??MIME-Version: 1.0
+H??Content-Type: multipart/report; report-type=delivery-status;
+	boundary="%d.1795481255/mx.lab.example"
+H??Subject: Returned mail: see transcript for details
+H??Auto-Submitted: auto-generated (failure)
+.
+`, 1795481254+i%100000, 1795485254, 1+i%60, 30000+i, i%500, i, i, id, i, id, i, i)
+}
+
+// report is the body of that DSN, of about 5 kB; one in ten returns spam.
+func report(i int) []byte {
+	spam := ""
+	if i%10 == 0 {
+		spam = "X-Spam-Flag: YES\n"
+	}
+	text := strings.Repeat("A line of the message that nobody has asked for, and that comes back.\n", 50)
+	return fmt.Appendf(nil, `This is a MIME-encapsulated message
+
+--%d.1795481255/mx.lab.example
+
+The original message was received at Tue, 24 Nov 2026 00:47:34 GMT
+from localhost [127.0.0.1]
+
+   ----- The following addresses had permanent fatal errors -----
+<rcpt%d@dest.example>
+    (reason: 550 5.1.1 User unknown)
+
+--%d.1795481255/mx.lab.example
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.lab.example
+Received-From-MTA: DNS; localhost
+Arrival-Date: Tue, 24 Nov 2026 00:47:34 GMT
+
+Final-Recipient: RFC822; rcpt%d@dest.example
+Action: failed
+Status: 5.1.1
+Remote-MTA: DNS; mx.dest.example
+Diagnostic-Code: SMTP; 550 5.1.1 User unknown
+Last-Attempt-Date: Tue, 24 Nov 2026 00:47:35 GMT
+
+--%d.1795481255/mx.lab.example
+Content-Type: message/rfc822
+
+Return-Path: <user%d@forged.example>
+Received: from client%d.example (client%d.example [192.0.2.7])
+	by mx.lab.example (8.17.1.9/8.17.1.9) with ESMTP id 6AO0lY000001
+	for <rcpt%d@dest.example>; Tue, 24 Nov 2026 00:47:34 GMT
+%sDate: Tue, 24 Nov 2026 01:00:00 +0000
+From: User <user%d@forged.example>
+To: rcpt%d@dest.example
+Subject: Message number %d
+Message-ID: <%d@forged.example>
+
+%s
+--%d.1795481255/mx.lab.example--
+
+`, i, i, i, i, i, i, i, i, i, spam, i, i, i, i, text, i)
 }
 
 func control(id string, i int) []byte {

@@ -46,12 +46,12 @@ const configuration = "divert(0)dnl\n" +
 
 // mta is a sendmail that is never started but for runs of its queue.
 type mta struct {
-	t       *testing.T
+	t       testing.TB
 	cf      string
 	main, q string // queue folders
 }
 
-func newMTA(t *testing.T) *mta {
+func newMTA(t testing.TB) *mta {
 	t.Helper()
 	for _, need := range []string{sendmail, "/usr/share/sendmail/cf/m4/cf.m4"} {
 		if _, err := os.Stat(need); err != nil {
@@ -81,7 +81,7 @@ func newMTA(t *testing.T) *mta {
 	return m
 }
 
-func must(t *testing.T, errs ...error) {
+func must(t testing.TB, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {

@@ -1,0 +1,103 @@
+package qfdiff
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/backscatterd/backscatterd/queuesweep/qf"
+	"github.com/backscatterd/backscatterd/test/lab"
+)
+
+// mailq asks sendmail for its list of a queue. It is nil where sendmail prints
+// a text of the message's own so that the list cannot be read.
+func (m *mta) mailq(t *testing.T) ([]lab.Listed, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "--uts", "sh", "-c", `hostname mx.lab.example && exec "$0" "$@"`, sendmail, "-C", m.cf, "-bp", "-v")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("sendmail -bp -v: %v\n%s", err, out)
+	}
+	listed, err := lab.ParseMailq(string(out))
+	if err != nil {
+		return nil, string(out)
+	}
+	return listed, string(out)
+}
+
+// FuzzMailq looks for a control file that our reader takes and of which
+// `sendmail -bp -v` says something else: another sender, other recipients,
+// another size of its body, another priority.
+func FuzzMailq(f *testing.F) {
+	m := newMTA(f)
+	for _, v := range variants() {
+		if len(v.text) < 2000 && v.mode == 0 && v.dataIn == "" {
+			f.Add([]byte(v.text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file, err := qf.Parse(data)
+		if err != nil || file.Quarantined() || len(data) > 50_000 {
+			return // what we leave alone may be as it will; a held message is in another list
+		}
+		const id = "6AO0lZlY123456"
+		path := filepath.Join(m.main, "qf"+id)
+		must(t, os.WriteFile(filepath.Join(m.main, "df"+id), []byte("body\n"), 0o600), os.WriteFile(path, data, 0o600))
+		listed, text := m.mailq(t)
+		if listed == nil {
+			return
+		}
+		if len(listed) == 0 {
+			t.Fatalf("we take it, and sendmail does not list it: %q\n%s", data, text)
+		}
+		theirs := listed[0]
+		if theirs.Note != "" || len(listed) > 1 {
+			t.Fatalf("we take it, and sendmail says %+v of %q", listed, data)
+		}
+		_, has := file.Line('P')
+		if n := int64(file.Priority()); has && theirs.Priority != n && n > -1<<31 && n < 1<<31 {
+			t.Errorf("priority %d, sendmail says %d: %q", n, theirs.Priority, data)
+		}
+		if ours := plain(sender(file)); plain(theirs.Sender) != ours[:min(len(ours), 78)] {
+			t.Errorf("sender %q, sendmail says %q: %q", ours, theirs.Sender, data)
+		}
+		var ours, said []string
+		for r := range file.Recipients() {
+			a := plain(r.Address)
+			ours = append(ours, a[:min(len(a), 60)])
+		}
+		for _, r := range theirs.Recipients {
+			// Where the time is of 1970, it puts a note behind the address.
+			a := strings.TrimSuffix(plain(r.Address), "(nocontrolfile)")
+			said = append(said, a[:min(len(a), 60)])
+		}
+		if !slices.Equal(ours, said) {
+			t.Errorf("recipients %q, sendmail says %q: %q", ours, said, data)
+		}
+	})
+}
+
+func sender(f *qf.File) string {
+	v := ""
+	for line := range f.Lines('S') {
+		v = qf.Text(line)
+	}
+	return v
+}
+
+// plain keeps of an address what is printed alike everywhere.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`<>\`, r) {
+			return -1
+		}
+		return r
+	}, s)
+}
