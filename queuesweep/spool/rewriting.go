@@ -10,10 +10,10 @@ import (
 // rewriting holds or releases a message: a new control file under the old name,
 // then a rename between qf and hf.
 //
-// A file named qf that has a q line is passed over by sendmail's queue runs
-// (gatherq, HAS_QUARANTINE), and so is an hf whatever it says. So both ways the
-// q line is there whenever the name is qf and the change is not complete, and
-// the message is held until then.
+// sendmail's queue runs do not deliver a file named qf that has a q line, though
+// they may write it anew (gatherq, HAS_QUARANTINE), nor an hf whatever it says. So
+// both ways the q line is there whenever the name is qf and the change is not
+// complete, and the message is held until then.
 type rewriting struct {
 	op      string // hold or release
 	held    *Claim

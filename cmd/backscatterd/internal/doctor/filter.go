@@ -146,7 +146,7 @@ func (x *examination) socket(ctx context.Context) {
 		return
 	}
 	version, err := negotiate(ctx, a)
-	start := "Start it:\n  systemctl start backscatterd     (or: backscatterd serve)\nIts log says why if it does not stay."
+	start := "Start it:\n  systemctl start backscatterd-milter     (or: backscatterd serve)\nIts log says why if it does not stay."
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		x.notChecked(check, "%s: you may not connect to it: run this as root to have it checked", x.Milter.Listen)

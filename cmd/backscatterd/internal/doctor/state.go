@@ -74,7 +74,7 @@ func (x *examination) ledger(ctx context.Context) {
 	s, err := ledger.ReadStatus(x.Milter.Ledger)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			x.warn(check, "It is made when the daemon first runs:\n  systemctl start backscatterd", "%s: nothing has been recorded yet", x.Milter.Ledger)
+			x.warn(check, "It is made when the daemon first runs:\n  systemctl start backscatterd-milter", "%s: nothing has been recorded yet", x.Milter.Ledger)
 			return
 		}
 		x.cannot(check, "", err)
@@ -86,7 +86,7 @@ func (x *examination) ledger(ctx context.Context) {
 	case s.Error != "":
 		x.fail(check, "Mend that; until then its silence proves nothing, and no bounce is called suspect for it.", "%s: %s", s.File, s.Error)
 	case !s.Running || x.Now.Sub(s.At) > staleLedger:
-		x.warn(check, "Start the daemon; what leaves meanwhile is a gap, and no bounce of it is called suspect:\n  systemctl start backscatterd", "%s: not running, last seen %s", s.File, at(s.At))
+		x.warn(check, "Start the daemon; what leaves meanwhile is a gap, and no bounce of it is called suspect:\n  systemctl start backscatterd-milter", "%s: not running, last seen %s", s.File, at(s.At))
 	case x.Now.Before(warm):
 		x.warn(check, "Nothing to do but wait: until then no bounce is called suspect because the ledger does not know it.", "%s: records since %s, and warms up until %s", s.File, at(s.Since), at(warm))
 	default:
@@ -129,7 +129,7 @@ func (x *examination) sharedLedger(ctx context.Context) {
 	case s.Error != "":
 		x.fail(check, "Mend that; until then its silence proves nothing, and no bounce is called suspect for it.", "%s: %s", s.Server, s.Error)
 	case len(s.Hosts) == 0:
-		x.warn(check, "It begins when the daemon first runs:\n  systemctl start backscatterd", "%s: no host has reported yet", s.Server)
+		x.warn(check, "It begins when the daemon first runs:\n  systemctl start backscatterd-milter", "%s: no host has reported yet", s.Server)
 	case len(wrong) > 0:
 		x.warn(check, "Start the daemon there; until it reports, no bounce is called suspect for not being found. If a host is gone for good:\n  backscatterd ledger forget HOST",
 			"%s: %s", s.Server, strings.Join(wrong, ", "))
