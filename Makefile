@@ -4,7 +4,7 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build demo deps test check fuzz bench profile bench-milter accuracy capture deb crash hostile soak powerloss clean
+.PHONY: all build demo deps test check fuzz bench profile bench-milter bench-ledger accuracy capture deb browser pictures crash hostile soak powerloss clean
 
 all: build
 
@@ -38,6 +38,9 @@ profile: ## where a sweep's time and memory go, as cpu.prof and alloc.prof
 
 bench-milter: ## the milter against a C filter that does nothing; needs gcc and libmilter-dev
 	$(GO) run ./test/bench/milter
+
+bench-ledger: ## the ledger in a file and on a redis-server, in one run
+	$(GO) run ./test/bench/ledger
 
 accuracy: ## how well bounces are recognised and judged, as tables by family
 	$(GO) test ./dsn -run '^TestAccuracy' -v

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -186,7 +185,8 @@ func lookAtServer(ctx context.Context, m config.Milter) (*ledger.Shared, error) 
 	ctx, cancel := context.WithTimeout(ctx, serverTime)
 	defer cancel()
 	if err := l.Ready(ctx); err != nil {
-		return nil, errors.Join(err, l.Close())
+		l.Close() // it has nothing to say but the same
+		return nil, err
 	}
 	return l, nil
 }
