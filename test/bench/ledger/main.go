@@ -120,7 +120,7 @@ func openShared(dir string) (s subject, stop func(), err error) {
 		if err != nil {
 			return 0, err
 		}
-		return strconv.ParseInt(info["Memory"]["used_memory_dataset"], 10, 64)
+		return strconv.ParseInt(info["Memory"]["used_memory"], 10, 64)
 	}
 	return subject{"shared", l, l.Waiting, used, l.Close}, stop, nil
 }
