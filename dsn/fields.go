@@ -245,7 +245,13 @@ func parseDate(value []byte) time.Time {
 	if i := bytes.IndexByte(value, '('); i > 0 {
 		value = bytes.TrimRight(value[:i], " ")
 	}
-	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", string(value))
+	// mail.ParseDate tries one layout after the other, for longer than the rest
+	// of a report takes. These two are what mail systems write.
+	layout := "Mon, 2 Jan 2006 15:04:05 -0700"
+	if bytes.HasSuffix(value, []byte("GMT")) {
+		layout = "Mon, 2 Jan 2006 15:04:05 GMT"
+	}
+	t, err := time.Parse(layout, string(value))
 	if err != nil {
 		t, err = mail.ParseDate(string(value))
 	}

@@ -146,8 +146,10 @@ func (t *transfer) clean() error {
 	if err := carryTranscript(t.from.xf, t.to.xf, t.held.ID); err != nil {
 		return err
 	}
-	if err := t.from.qf.remove(oldName(t.held.ID)); err != nil {
-		return err
+	if t.copied {
+		if err := t.from.qf.remove(oldName(t.held.ID)); err != nil {
+			return err
+		}
 	}
 	if t.toData == t.data.in {
 		return nil
