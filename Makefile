@@ -4,12 +4,12 @@
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: all build demo deps test check fuzz bench profile bench-milter bench-ledger accuracy capture deb browser pictures crash hostile soak powerloss clean
+.PHONY: all build demo deps test check fuzz bench profile bench-growth bench-milter bench-ledger accuracy capture deb browser pictures crash hostile soak powerloss clean
 
 all: build
 
 build: ## the program, in this folder
-	$(GO) build -trimpath -ldflags '-s -w' -o backscatterd ./cmd/backscatterd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o backscatterd ./cmd/backscatterd
 
 demo: build ## list, rules, dry run, sweep, restore on bundled real queue files
 	./backscatterd demo
@@ -30,6 +30,9 @@ fuzz: ## every fuzz target for FUZZTIME (10 s) each
 
 bench: ## the sweeper against a floor, grep and qtool.pl, in one run
 	$(GO) run ./test/bench
+
+bench-growth: ## the same over queues of 1,000 to 1,000,000 messages, drawn in docs/growth.svg (root; 10 GB of disk, half an hour)
+	$(GO) run ./test/bench -growth docs/growth.svg -n 1000000 -rounds 3
 
 profile: ## where a sweep's time and memory go, as cpu.prof and alloc.prof
 	$(GO) test ./queuesweep -run '^$$' -bench '^BenchmarkSweep$$/^ring$$' -benchtime 5s -o sweep.test -cpuprofile cpu.prof -memprofile alloc.prof -memprofilerate 4096

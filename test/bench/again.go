@@ -20,15 +20,10 @@ import (
 // with an empty one, then again after one control file in a hundred was
 // rewritten as sendmail does it.
 func sweepAgain(queue string, rounds int) (first, again usage, err error) {
-	set, err := rule.Compile(config.Default().Rules)
+	s, set, err := sweeper(queue)
 	if err != nil {
 		return first, again, err
 	}
-	s := queuesweep.New(queuesweep.Options{
-		Places: func() ([]spool.Place, error) { return spool.PlacesAt([]string{queue}) },
-		Disk:   spool.System{}, Workers: runtime.NumCPU(), MaxControlFile: 32 << 20,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now,
-	})
 	var firsts, agains []usage
 	for range rounds {
 		memory := queuesweep.NewMemory(64 << 20)
@@ -53,6 +48,16 @@ func sweepAgain(queue string, rounds int) (first, again usage, err error) {
 		agains = append(agains, u)
 	}
 	return middle(firsts), middle(agains), nil
+}
+
+// sweeper is one of the default rules for a queue, as the daemon has it.
+func sweeper(queue string) (*queuesweep.Sweeper, *rule.Set, error) {
+	set, err := rule.Compile(config.Default().Rules)
+	return queuesweep.New(queuesweep.Options{
+		Places: func() ([]spool.Place, error) { return spool.PlacesAt([]string{queue}) },
+		Disk:   spool.System{}, Workers: runtime.NumCPU(), MaxControlFile: 32 << 20,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Now: time.Now,
+	}), set, err
 }
 
 // rewrite puts a new file in the place of every n-th control file.

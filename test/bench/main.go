@@ -14,7 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 )
@@ -23,12 +22,15 @@ func main() {
 	messages := flag.Int("n", 50_000, "messages in the queue")
 	rounds := flag.Int("rounds", 5, "runs of each; the median counts")
 	changes := flag.Bool("acting", false, "measure only moves, restores and deletes, of two fifths of the messages")
+	picture := flag.String("growth", "", "measure only how the time for a message goes with the size of the queue, up to -n messages, and draw it in this `file`")
 	only := flag.Bool("queue", false, "make the queue in the folder that is named, and end")
 	flag.Parse()
 	var err error
 	switch {
 	case *only:
 		_, err = makeQueue(flag.Arg(0), *messages, control)
+	case *picture != "":
+		err = growth(*picture, *messages, *rounds)
 	case *changes:
 		err = actingOnly(*messages, *rounds)
 	default:
@@ -56,8 +58,8 @@ func run(messages, rounds int) error {
 	}
 	defer os.RemoveAll(dir)
 	b := bench{dir: dir, program: filepath.Join(dir, "backscatterd"), rounds: rounds, took: make(map[string]usage)}
-	if out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.program, "./cmd/backscatterd").CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
+	if err := build(b.program); err != nil {
+		return err
 	}
 	for name, q := range map[string]struct {
 		messages int
@@ -117,9 +119,7 @@ func (b *bench) measure() error {
 		{sweep, b.rounds, sweepOf("large", ".toml")},
 		{plain, b.rounds, sweepOf("large", ".plain.toml")},
 		{tenth, b.rounds, sweepOf("small", ".toml")},
-		{grep, b.rounds, func() (usage, error) {
-			return timed("sh", "-c", `find "$1" -name 'qf*' -print0 | xargs -0 grep -E -h '(^M|^N|^R|Subject:|^\.)' >/dev/null`, "sh", large)
-		}},
+		{grep, b.rounds, func() (usage, error) { return grepAll(large) }},
 		{perl, 1, func() (usage, error) { return qtool(b.dir, large) }},
 		{bothFloor, b.rounds, func() (usage, error) { return readAll(bounces, true) }},
 		{returned, b.rounds, sweepOf("bounces", ".returned.toml")},

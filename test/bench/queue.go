@@ -2,10 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // statuses are what keeps the messages of the queue stuck: one in ten matches a
@@ -29,18 +33,8 @@ func makeQueue(queue string, messages int, control func(id string, i int) []byte
 	if err := os.MkdirAll(queue, 0o700); err != nil {
 		return "", err
 	}
-	for i := range messages {
-		id := fmt.Sprintf("6AO0l%c%c%c%06d", 'A'+i%26, 'a'+i/26%26, 'A'+i/676%26, i)
-		qf, df := control(id, i), []byte("Hello\n")
-		if bytes.Contains(qf, []byte("multipart/report")) {
-			df = report(i)
-		}
-		if err := os.WriteFile(filepath.Join(queue, "qf"+id), qf, 0o600); err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(filepath.Join(queue, "df"+id), df, 0o600); err != nil {
-			return "", err
-		}
+	if err := writeMessages(context.Background(), queue, queue, 0, messages, control); err != nil {
+		return "", err
 	}
 	// One in ten matches: a tenth of the queue is less than the limits.
 	toml := fmt.Sprintf("[queue]\ndirectories = [%q]\n[store]\ndirectory = %q\n[sweep]\nmax_messages = 1000000\n", queue, queue+".store")
@@ -53,6 +47,32 @@ func makeQueue(queue string, messages int, control func(id string, i int) []byte
 		}
 	}
 	return queue, nil
+}
+
+// writeMessages writes those from one number to another, less the last.
+func writeMessages(ctx context.Context, controls, data string, from, to int, control func(id string, i int) []byte) error {
+	g, _ := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.NumCPU())
+	const some = 1000
+	for first := from; first < to; first += some {
+		g.Go(func() error {
+			for i := first; i < min(first+some, to); i++ {
+				id := fmt.Sprintf("6AO0l%c%c%c%06d", 'A'+i%26, 'a'+i/26%26, 'A'+i/676%26, i)
+				qf, df := control(id, i), []byte("Hello\n")
+				if bytes.Contains(qf, []byte("multipart/report")) {
+					df = report(i)
+				}
+				if err := os.WriteFile(filepath.Join(controls, "qf"+id), qf, 0o600); err != nil {
+					return err
+				}
+				if err := os.WriteFile(filepath.Join(data, "df"+id), df, 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // bounce is the control file of a DSN that this sendmail has made.
