@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -81,17 +83,35 @@ func (c chart) draw(b *bytes.Buffer) {
 		}
 		b.WriteString("\"/>\n")
 		last := cv.points[len(cv.points)-1]
-		x, y := across(last.messages), height(last.each)
-		fmt.Fprintf(b, `<circle class="c%d" cx="%.1f" cy="%.1f" r="4"/><text x="%.1f" y="%.1f">%s</text>`+"\n",
-			i, x, y, x+9, y+4, microseconds(last.each))
+		fmt.Fprintf(b, `<circle class="c%d" cx="%.1f" cy="%.1f" r="4"/>`+"\n", i, across(last.messages), height(last.each))
+	}
+	c.ends(b)
+}
+
+// ends writes what each curve ends at, apart where they end close together.
+func (c chart) ends(b *bytes.Buffer) {
+	const apart = 16
+	drawn := slices.DeleteFunc(slices.Clone(c.curves), func(cv curve) bool { return len(cv.points) == 0 })
+	end := func(cv curve) point { return cv.points[len(cv.points)-1] }
+	slices.SortStableFunc(drawn, func(a, b curve) int { return cmp.Compare(height(end(b).each), height(end(a).each)) })
+	above := make(map[int]float64) // by size: where the last label is
+	for _, cv := range drawn {
+		p := end(cv)
+		y := height(p.each) + 4
+		if last, ok := above[p.messages]; ok {
+			y = min(y, last-apart)
+		}
+		above[p.messages] = y
+		fmt.Fprintf(b, `<text x="%.1f" y="%.1f">%s</text>`+"\n", across(p.messages)+9, y, microseconds(p.each))
 	}
 }
 
 func legend(b *bytes.Buffer, c chart) {
 	y := marginTop + chartHeight + 56
+	x := marginLeft
 	for i, cv := range c.curves {
-		x := marginLeft + i*190
 		fmt.Fprintf(b, `<path class="line c%d" d="M%d %dh28"/><text x="%d" y="%d">%s</text>`+"\n", i, x, y, x+36, y+4, html.EscapeString(cv.name))
+		x += 72 + 7*len(cv.name)
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%d">across: messages in the queue; both axes by powers of ten; lower is faster</text>`+"\n", marginLeft, y+32)
 }
