@@ -2,7 +2,8 @@
 # Installs what the tests need on Debian, or says what is missing and fails.
 set -eu
 
-packages='sendmail-bin sendmail-base sendmail-cf sensible-mda m4 perl strace util-linux redis-server
+packages='iproute2 sendmail-bin sendmail-base sendmail-cf sensible-mda m4 perl strace util-linux redis-server
+	systemd adduser e2fsprogs procps make man-db groff-base logrotate zsh fish
 	python3-flufl.bounce libmail-deliverystatus-bounceparser-perl'
 
 install() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,7 +82,7 @@ func (a *app) ledgerHostCommand(name, short, long string, do func(*ledger.Shared
 			defer l.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), serverTime)
 			defer cancel()
-			if err := do(l, ctx, args[0]); err != nil {
+			if err := do(l, ctx, strings.ToLower(args[0])); err != nil {
 				return failed(err)
 			}
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -28,7 +29,13 @@ func openLedger(m config.Milter, log *slog.Logger) (keptLedger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the ledger's secret: %w", err)
 	}
-	report := func(err error) { log.Error("ledger", "error", err) }
+	report := func(err error) {
+		if errors.Is(err, ledger.ErrWell) {
+			log.Info(err.Error())
+			return
+		}
+		log.Error("ledger", "error", err)
+	}
 	if !m.LedgerServer.On() {
 		return ledger.Open(ledger.Options{File: m.Ledger, Secret: secret, Keep: days(m.LedgerKeep), Report: report})
 	}
@@ -36,11 +43,12 @@ func openLedger(m config.Milter, log *slog.Logger) (keptLedger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if options.Host = strings.ToLower(m.LedgerServer.Host); options.Host == "" {
+	if options.Host = m.LedgerServer.Host; options.Host == "" {
 		if options.Host, err = os.Hostname(); err != nil {
 			return nil, fmt.Errorf("the name of this host: %w; set host in [milter.ledger_server]", err)
 		}
 	}
+	options.Host = strings.ToLower(options.Host)
 	options.Report = report
 	return ledger.OpenShared(options)
 }
@@ -53,7 +61,10 @@ func sharedOptions(m config.Milter, secret []byte) (o ledger.SharedOptions, err 
 			Addresses: l.Addresses, Cluster: l.Cluster, SentinelMaster: l.SentinelMaster,
 			Username: l.Username, SentinelUsername: l.SentinelUsername, Database: l.Database, Prefix: l.Prefix,
 		},
-		Hosts: l.Hosts, Secret: secret, Keep: days(m.LedgerKeep),
+		Secret: secret, Keep: days(m.LedgerKeep),
+	}
+	for _, host := range l.Hosts {
+		o.Hosts = append(o.Hosts, strings.ToLower(host))
 	}
 	for _, p := range []struct {
 		file string
@@ -148,7 +159,7 @@ func noteStatus(ctx context.Context, l *ledger.Shared, m config.Milter, log *slo
 	for running := true; running; {
 		s, err := describe(l)
 		if err != nil {
-			s = ledger.Status{At: time.Now().UTC(), Server: strings.Join(m.LedgerServer.Addresses, ","), Error: err.Error(), Pending: l.Waiting()}
+			s.Error = err.Error()
 		}
 		s.Running = ctx.Err() == nil
 		if err := ledger.WriteStatus(m.Ledger, s); err != nil && !told {

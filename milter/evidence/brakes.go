@@ -78,7 +78,7 @@ func (w *weighing) ledgerRuns() {
 		w.brake(Gap, NotLooked, "there is no ledger here")
 		return
 	}
-	cover := w.opts.Ledger.Coverage()
+	cover := w.cover
 	if cover.Since.IsZero() {
 		w.brake(WarmUp, Yes, "it is not known what the ledger has recorded%s", because(cover.Why))
 	} else if cover.Since.After(w.Now.Add(-w.opts.WarmUp)) {

@@ -47,8 +47,10 @@ func (w *weighing) notInLedger() {
 		w.contra(NotInLedger, NotLooked, "the ledger could not be asked")
 	case w.found(LedgerMessage):
 		w.contra(NotInLedger, No, "the ledger knows the message")
-	case !w.opts.Ledger.Coverage().Covers(d.Add(-dateSkew), w.Now):
+	case !w.cover.Covers(d.Add(-dateSkew), w.Now):
 		w.contra(NotInLedger, NotLooked, "the returned message is of %s, when the ledger did not record yet", stamp(d))
+	case !w.cover.Arrived(d):
+		w.contra(NotInLedger, NotLooked, "the returned message is so new that another host may not have told the ledger yet")
 	default:
 		w.contra(NotInLedger, Yes, "the whole header came back, of %s; all that left since is in the ledger, and this is not", stamp(d))
 	}
@@ -166,7 +168,7 @@ func (w *weighing) notSeenSending() {
 	case w.found(NotCovered):
 		w.contra(NotSeenSending, NotLooked, "the ledger need not know the mail of this domain")
 		return
-	case w.found(WarmUp) || !w.opts.Ledger.Coverage().Covers(w.Now.Add(-w.opts.WarmUp), w.Now):
+	case w.found(WarmUp) || !w.cover.Covers(w.Now.Add(-w.opts.WarmUp), w.Now):
 		w.contra(NotSeenSending, NotLooked, "the ledger has not recorded for long enough, or not without a gap")
 		return
 	}

@@ -160,6 +160,9 @@ func (e *Engine) Weigh(ctx context.Context, c Case) Judgement {
 		w.ledgerCtx, cancel = context.WithTimeout(ctx, e.opts.LedgerTime)
 		defer cancel()
 	}
+	if e.opts.Ledger != nil {
+		w.cover = e.opts.Ledger.Coverage()
+	}
 	w.prepare()
 	w.proofs()
 	w.supports()
@@ -188,6 +191,9 @@ type weighing struct {
 	Case
 	sheet
 	ledgerCtx context.Context // of look-ups in the ledger, all together
+	// cover is from before the first look-up: what it says is recorded, each of
+	// them can find.
+	cover ledger.Coverage
 
 	users   []string // the envelope recipients, plain: who would have sent the mail
 	failed  []string // the recipients reported on

@@ -295,6 +295,12 @@ func TestBrakes(t *testing.T) {
 			delete(w.ledger.wrote, "alice@ours.example ")
 			w.set("Message-ID", "")
 		}, evidence.Unknown, "no-proof,first-hop-not-ours"},
+		{"so new that another host may not have recorded it yet", func(t *testing.T, w *world) {
+			w.ledger.cover.Late = time.Date(2026, 11, 24, 10, 59, 1, 0, time.UTC)
+		}, evidence.Unknown, "no-proof,first-hop-not-ours"},
+		{"of a time that all hosts have recorded", func(t *testing.T, w *world) {
+			w.ledger.cover.Late = time.Date(2026, 11, 24, 10, 59, 2, 0, time.UTC)
+		}, evidence.Suspect, base},
 		{"the ledger ends before", func(t *testing.T, w *world) { w.ledger.cover.Until = now.Add(-time.Second) }, evidence.Unknown, "no-proof,gap,first-hop-not-ours"},
 		{"cut short", func(t *testing.T, w *world) { w.opts.Limits = dsn.Limits{Parts: 2} }, evidence.Unknown, "no-proof,cut"},
 		{"more recipients than are looked up", func(t *testing.T, w *world) {

@@ -65,6 +65,7 @@ type Embedded struct {
 	cover    coverage
 	failing  error // why the last write failed
 	failures int64 // writes that failed
+	dropped  int64 // messages that left unrecorded since too much waited
 	expired  string
 	stopping bool
 

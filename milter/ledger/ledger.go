@@ -60,6 +60,9 @@ type Coverage struct {
 	Until time.Time
 	// Gaps between the two, oldest first.
 	Gaps []Gap
+	// Late: records of what left after it may still be on their way here, from
+	// another host. Zero: none can be.
+	Late time.Time
 	// Why nothing is covered, or nothing after Until; "" where that needs no
 	// words.
 	Why string
@@ -87,6 +90,12 @@ func (c Coverage) Covers(from, to time.Time) bool {
 		}
 	}
 	return true
+}
+
+// Arrived reports whether the record of a message that left in this second is
+// here, if there is one.
+func (c Coverage) Arrived(second time.Time) bool {
+	return c.Late.IsZero() || second.Add(time.Second).Before(c.Late)
 }
 
 // Unbroken is since when there has been no gap.

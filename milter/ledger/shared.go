@@ -58,6 +58,9 @@ type SharedOptions struct {
 // ErrAway: the server has not answered, so that nothing is known.
 var ErrAway = errors.New("the server does not answer")
 
+// ErrWell is what Report is told when what it was told before is over.
+var ErrWell = errors.New("all is well again")
+
 // Shared is the ledger on a server that several hosts write to, so that the
 // proof of what left through one is known to the others.
 //
@@ -83,9 +86,12 @@ type Shared struct {
 	loaded   bool      // own continues what the server had
 	down     error     // why look-ups are not tried until the next report
 	away     time.Time // since when the server is away; zero if it is there
+	failing  error     // why the last report did not get through
+	broken   bool      // the server was lost since the last report: another may answer
 	doubt    string    // why "not found" means nothing; "" if it means something
 	trouble  string    // what was told last
 	stopping bool
+	counts   counts
 
 	flushMu sync.Mutex // one writer at a time
 	wake    chan struct{}
@@ -95,6 +101,9 @@ type Shared struct {
 }
 
 var _ Ledger = (*Shared)(nil)
+
+// counts are since the start.
+type counts struct{ failures, dropped, lookupErrors, overBudget int64 }
 
 // OpenShared begins to keep a ledger on a server, which need not answer yet.
 // The caller must Close it.
@@ -129,10 +138,13 @@ func OpenShared(opts SharedOptions) (*Shared, error) {
 		own:     record{Instance: rand.Text(), Since: now, Written: now, Days: map[string]int{}},
 		fleet:   map[string]seen{},
 		down:    ErrAway,
-		wake:    make(chan struct{}, 1),
-		hurry:   make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		done:    make(chan struct{}),
+		// Until it has been asked, it is not believed.
+		evicting: "the ledger's server was not yet asked whether it throws entries away",
+
+		wake:  make(chan struct{}, 1),
+		hurry: make(chan struct{}, 1),
+		stop:  make(chan struct{}),
+		done:  make(chan struct{}),
 	}
 	go s.run()
 	return s, nil
@@ -151,10 +163,10 @@ func (o Server) client() redis.UniversalClient {
 		Addrs: o.Addresses, IsClusterMode: o.Cluster, MasterName: o.SentinelMaster,
 		Username: o.Username, Password: o.Password,
 		SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
-		DB: o.Database, TLSConfig: o.TLS, ClientName: "backscatterd",
+		DB: o.Database, Dialer: o.dial, TLSConfig: o.TLS, ClientName: "backscatterd",
 		// Who waits says for how long, and nothing is tried twice meanwhile.
 		ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1,
-		DialTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
+		DialTimeout: dialTime, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second,
 		// A client for a few small values needs no large buffers.
 		ReadBufferSize: 8 << 10, WriteBufferSize: 8 << 10, PipelinePoolSize: -1,
 		// Neither is there on every server that speaks this protocol.
@@ -178,8 +190,8 @@ func (s *Shared) run() {
 	defer close(s.done)
 	next := time.NewTimer(0)
 	defer next.Stop()
-	settle := func(err error) {
-		if err != nil {
+	settle := func(err, doubt error) {
+		if err != nil || doubt != nil {
 			next.Reset(min(s.opts.Beat, time.Second)) // until it answers
 		} else {
 			next.Reset(s.opts.Beat)
@@ -203,7 +215,7 @@ func (s *Shared) run() {
 		case <-time.After(s.opts.Group):
 		}
 		if err := s.flush(); err != nil {
-			settle(err)
+			settle(err, nil)
 		}
 	}
 }
@@ -225,7 +237,7 @@ func (s *Shared) Close() error {
 	}
 	close(s.stop)
 	<-s.done
-	err := s.beat()
+	err, _ := s.beat()
 	if err != nil && s.opts.Host != "" {
 		err = fmt.Errorf("ledger on %s: the last records could not be written: %w", s.opts.Server, err)
 	}
@@ -242,6 +254,7 @@ func (s *Shared) Record(m Message) {
 	defer s.mu.Unlock()
 	if s.stopping || len(s.waiting)+len(s.writing)+len(entries) > s.opts.Queue {
 		s.own.gap(now, now, "queue full")
+		s.counts.dropped++
 		return
 	}
 	s.own.Days[now.Format(time.DateOnly)]++

@@ -79,11 +79,10 @@ type trust struct {
 
 // state is what the server has, read in one go.
 type state struct {
-	check  string
-	hosts  map[string]record
-	trust  map[string]trust
-	marks  [marks]uint64
-	marked bool // every part has this host's mark
+	check string
+	hosts map[string]record
+	trust map[string]trust
+	marks [marks]uint64 // of this host; 0 where there is none
 }
 
 func (s *Shared) read(ctx context.Context) (state, error) {
@@ -92,7 +91,6 @@ func (s *Shared) read(ctx context.Context) (state, error) {
 	var own [marks]*redis.StringCmd
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		if s.opts.Host != "" {
-			p.SetNX(ctx, s.checkKey(), s.check(), 0)
 			for part := range own {
 				own[part] = p.Get(ctx, s.mark(part))
 			}
@@ -104,7 +102,7 @@ func (s *Shared) read(ctx context.Context) (state, error) {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return state{}, err
 	}
-	st := state{check: check.Val(), hosts: map[string]record{}, trust: map[string]trust{}, marked: true}
+	st := state{check: check.Val(), hosts: map[string]record{}, trust: map[string]trust{}}
 	for host, text := range hosts.Val() {
 		var r record
 		if err := json.Unmarshal([]byte(text), &r); err != nil {
@@ -119,13 +117,22 @@ func (s *Shared) read(ctx context.Context) (state, error) {
 		}
 	}
 	for part, cmd := range own {
-		if cmd == nil {
-			continue
+		if cmd != nil {
+			st.marks[part], _ = cmd.Uint64()
 		}
-		mark, err := cmd.Uint64()
-		st.marks[part], st.marked = mark, st.marked && err == nil
 	}
 	return st, nil
+}
+
+// claim marks a server that has no ledger yet as one of this secret.
+func (s *Shared) claim(ctx context.Context) (check string, err error) {
+	var got *redis.StringCmd
+	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.SetNX(ctx, s.checkKey(), s.check(), 0)
+		got = p.Get(ctx, s.checkKey())
+		return nil
+	})
+	return got.Val(), err
 }
 
 // take compares what the server has with what this host knows that it wrote.
@@ -140,6 +147,12 @@ func (s *Shared) take(st state) (doubt error) {
 	}()
 	if st.check != "" && st.check != s.check() {
 		return errSecret
+	}
+	// The server that answers now may be an older copy of the one before, and have
+	// lost what another host wrote last: that host notices when it reports.
+	if s.broken {
+		clear(s.fleet)
+		s.broken = false
 	}
 	for host, r := range st.hosts {
 		if was, known := s.fleet[host]; known && was.Seq == r.Seq {
@@ -239,10 +252,14 @@ func (s *Shared) Coverage() Coverage {
 			h.record = s.own
 		}
 		c.Since = later(c.Since, s.sinceOf(host, h.record))
-		if now.Sub(h.moved) > s.opts.Stale {
+		told := earlier(h.Written, h.moved)
+		switch {
+		case now.Sub(h.moved) > s.opts.Stale:
 			if h.Written.Before(c.Until) {
 				c.Until, c.Why = h.Written, fmt.Sprintf("the host %s has not reported since %s", host, h.Written.Format(time.RFC3339))
 			}
+		case host != s.opts.Host && (c.Late.IsZero() || told.Before(c.Late)):
+			c.Late = told
 		}
 		c.Gaps = append(c.Gaps, h.Gaps...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -56,6 +57,7 @@ func (s *Shared) newest(ctx context.Context, k key) (v int64, found bool, err er
 		return 0, false, s.lookupError(down)
 	}
 	var value, mark *redis.StringCmd
+	began := time.Now()
 	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		value = p.Get(ctx, s.name(k))
 		if s.opts.Host != "" {
@@ -64,7 +66,7 @@ func (s *Shared) newest(ctx context.Context, k key) (v int64, found bool, err er
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return 0, false, s.lookupError(s.fell(err))
+		return 0, false, s.lookupError(s.fell(err, time.Since(began)))
 	}
 	v, err = value.Int64()
 	switch {
@@ -93,13 +95,14 @@ func (s *Shared) Use(ctx context.Context, proof string) (int, error) {
 		return 0, s.lookupError(down)
 	}
 	var count *redis.IntCmd
+	began := time.Now()
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		count = p.Incr(ctx, s.name(k))
 		p.ExpireAt(ctx, s.name(k), s.expiry(s.opts.Now()))
 		return nil
 	})
 	if err != nil {
-		return 0, s.lookupError(s.fell(err))
+		return 0, s.lookupError(s.fell(err, time.Since(began)))
 	}
 	return int(count.Val()), nil
 }
@@ -109,22 +112,40 @@ func (s *Shared) expiry(at time.Time) time.Time {
 	return at.AddDate(0, 0, s.opts.Keep).Truncate(time.Second)
 }
 
+// slow is how long a server must not have answered to be taken for away: a look-up
+// may also end because others about the same message took its time.
+const slow = 20 * time.Millisecond
+
 // fell takes note that the server does not answer in time: until the next report
 // gets through, no mail waits for it.
-func (s *Shared) fell(err error) error {
+func (s *Shared) fell(err error, waited time.Duration) error {
 	var said redis.Error
-	if errors.As(err, &said) {
-		return err // it does answer
+	if errors.As(err, &said) || errors.Is(err, context.Canceled) {
+		return err // it does answer, or nobody waits for it
 	}
+	var network net.Error
+	late := errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout()
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if late {
+		s.counts.overBudget++
+		if waited < slow {
+			return err
+		}
+	} else {
+		s.broken = true
+	}
 	if s.down == nil {
 		s.down = fmt.Errorf("%w: %w", ErrAway, err)
 	}
-	s.mu.Unlock()
 	nudge(s.hurry)
 	return err
 }
 
+// lookupError is what a look-up says that did not succeed.
 func (s *Shared) lookupError(err error) error {
+	s.mu.Lock()
+	s.counts.lookupErrors++
+	s.mu.Unlock()
 	return fmt.Errorf("ledger on %s: look up: %w", s.opts.Server, err)
 }

@@ -30,7 +30,7 @@ func TestSharedTLSAndACL(t *testing.T) {
 	_, port, _ := net.SplitHostPort(tlsAddress)
 	server := startRedis(t, "--tls-port", port, "--tls-cert-file", filepath.Join(dir, "cert.pem"), "--tls-key-file", filepath.Join(dir, "key.pem"),
 		"--tls-auth-clients", "no")
-	server.do("ACL", "SETUSER", "mail", "on", ">word", "~t:*", "+get", "+set", "+setnx", "+incr", "+expireat", "+hget", "+hset", "+hdel", "+hgetall", "+info", "+client|setname", "+hello")
+	server.do("ACL", "SETUSER", "mail", "on", ">word", "~t:*", "+get", "+set", "+incr", "+expireat", "+hset", "+hdel", "+hgetall", "+info", "+client|setname")
 	at := Server{Addresses: []string{tlsAddress}, Username: "mail", Password: "word", TLS: &tls.Config{RootCAs: roots, ServerName: "localhost"}}
 	a := join(t, "a", at, nil)
 	a.send(1)

@@ -19,8 +19,23 @@ type Host struct {
 	Days    []Day     `json:"days,omitempty"`
 }
 
-// Status asks the server what all hosts report. Until, where a host is silent,
-// is its last report.
+// here is what this host knows of itself.
+func (s *Shared) here() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := Status{
+		At: s.opts.Now().UTC(), Server: s.opts.Server.String(), Pending: len(s.waiting) + len(s.writing),
+		Failures: s.counts.failures, Dropped: s.counts.dropped,
+		LookupErrors: s.counts.lookupErrors, OverBudget: s.counts.overBudget,
+	}
+	if out.Error = cmp.Or(s.doubt, s.evicting); s.failing != nil {
+		out.Error = s.failing.Error()
+	}
+	return out
+}
+
+// Status asks the server what all hosts report; where it does not answer, the
+// error comes with what this host knows of itself.
 func (s *Shared) Status(ctx context.Context) (Status, error) {
 	st, err := s.read(ctx)
 	switch {
@@ -31,16 +46,14 @@ func (s *Shared) Status(ctx context.Context) (Status, error) {
 		err = errSecret // a host compares the rest when it reports, and not while it writes
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("ledger on %s: %w", s.opts.Server, err)
+		return s.here(), fmt.Errorf("ledger on %s: %w", s.opts.Server, err)
 	}
 	s.look(ctx)
-	now := s.opts.Now().UTC()
-	out := Status{At: now, Server: s.opts.Server.String(), Running: len(st.hosts) > 0}
+	out := s.here()
+	out.Running = len(st.hosts) > 0
 	days := map[string]int{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out.Pending = len(s.waiting) + len(s.writing)
-	out.Error = cmp.Or(s.doubt, s.evicting)
 	for name, r := range st.hosts {
 		h := Host{Name: name, Since: s.sinceOf(name, r), Written: r.Written, Stopped: r.Stopped, Gaps: r.Gaps, Days: newestFirst(r.Days)}
 		out.Hosts = append(out.Hosts, h)

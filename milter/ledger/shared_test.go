@@ -193,6 +193,14 @@ func TestSharedServerAway(t *testing.T) {
 			soon(t, "look-ups fail", func() bool { _, err := b.knowsWithin(2, 50*time.Millisecond); return errors.Is(err, ErrAway) })
 			soon(t, "it is told", func() bool { return strings.Contains(a.reported(), "cannot be written to") })
 			soon(t, "coverage ends", func() bool { return time.Since(b.Coverage().Until) > time.Second })
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if s, err := b.Status(ctx); err == nil || s.LookupErrors == 0 || s.Error == "" {
+				t.Errorf("while it is away: %+v, %v", s, err)
+			}
+			if s, _ := a.Status(ctx); s.Failures == 0 || s.Pending == 0 {
+				t.Errorf("while it is away, of the host that records: %+v", s)
+			}
 			c.back(server)
 			a.written()
 			b.waitNow(t)
@@ -229,6 +237,9 @@ func TestSharedQueueIsBounded(t *testing.T) {
 	server.start()
 	a.written()
 	a.waitNow(t)
+	if s, err := a.Status(t.Context()); err != nil || s.Dropped == 0 || s.Dropped >= 50 {
+		t.Errorf("%d messages dropped, %v", s.Dropped, err)
+	}
 	c := a.Coverage()
 	dropped := func(g Gap) bool { return g.Reason == "queue full" && !g.Filled }
 	if len(c.Gaps) == 0 || !dropped(c.Gaps[0]) && !dropped(c.Gaps[len(c.Gaps)-1]) || c.Covers(c.Since, c.Until) {
@@ -294,11 +305,19 @@ func TestSharedServerFull(t *testing.T) {
 	soon(t, "its policy is noticed", func() bool { return strings.Contains(a.Coverage().Why, "maxmemory-policy noeviction") })
 	server.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
 	a.waitCovered()
+	a.send(-1)
+	a.written()
 	server.do("CONFIG", "SET", "maxmemory", "1")
 	for n := range 100 {
 		a.send(n)
 	}
 	soon(t, "the full server is noticed", func() bool { return strings.Contains(a.reported(), "OOM") })
+	if s, err := a.Status(t.Context()); err != nil || !strings.Contains(s.Error, "OOM") || s.Failures == 0 {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	if found, err := a.knows(-1); !found {
+		t.Errorf("a full server is not asked for what it has: %v", err)
+	}
 	server.do("CONFIG", "SET", "maxmemory", "0")
 	a.written()
 	a.waitNow(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,14 +18,17 @@ import (
 const pieceLen = 2000
 
 // beat reads what all hosts report, sees whether the server still has what it
-// was given, writes what waits, and reports.
-func (s *Shared) beat() error {
+// was given, writes what waits, and reports. err is of the server, doubt is about
+// what it has.
+func (s *Shared) beat() (err, doubt error) {
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
 	ctx, cancel := s.patient()
 	defer cancel()
 	st, err := s.read(ctx)
-	var doubt error
+	if err == nil && st.check == "" && s.opts.Host != "" {
+		st.check, err = s.claim(ctx)
+	}
 	if err == nil {
 		doubt = s.take(st)
 		s.look(ctx)
@@ -36,7 +40,7 @@ func (s *Shared) beat() error {
 		err = s.write(true)
 	}
 	s.settle(err, doubt)
-	return errors.Join(err, doubt)
+	return err, doubt
 }
 
 // flush writes what waits, between two beats.
@@ -44,7 +48,7 @@ func (s *Shared) flush() error {
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
 	s.mu.Lock()
-	idle := s.down != nil || !s.loaded
+	idle := s.down != nil || s.failing != nil || !s.loaded
 	s.mu.Unlock()
 	if idle {
 		return nil // the next beat tries
@@ -218,7 +222,7 @@ func (s *Shared) settle(err, doubt error) {
 	case trouble != "":
 		s.opts.Report(fmt.Errorf("ledger on %s: %s", s.opts.Server, trouble))
 	default:
-		s.opts.Report(fmt.Errorf("ledger on %s: all is well again", s.opts.Server))
+		s.opts.Report(fmt.Errorf("ledger on %s: %w", s.opts.Server, ErrWell))
 	}
 }
 
@@ -226,8 +230,13 @@ func (s *Shared) note(err, doubt error) (trouble string) {
 	now := s.opts.Now().UTC()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failing = err
 	if err != nil {
-		s.down = fmt.Errorf("%w: %w", ErrAway, err)
+		s.counts.failures++
+		s.broken = true
+		if s.down = nil; !refusesWrites(err) {
+			s.down = fmt.Errorf("%w: %w", ErrAway, err)
+		}
 		if s.away.IsZero() {
 			s.away = s.own.Written
 		}
@@ -242,4 +251,12 @@ func (s *Shared) note(err, doubt error) (trouble string) {
 		return doubt.Error()
 	}
 	return s.evicting
+}
+
+// refusesWrites: a server that is full, or may not write, does answer look-ups.
+func refusesWrites(err error) bool {
+	var said redis.Error
+	return errors.As(err, &said) && slices.ContainsFunc([]string{"OOM ", "MISCONF ", "READONLY ", "NOREPLICAS "}, func(word string) bool {
+		return strings.HasPrefix(said.Error(), word)
+	})
 }

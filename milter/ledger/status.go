@@ -29,7 +29,12 @@ type Status struct {
 	Pending  int       `json:"pending"` // entries that wait to be written
 	Written  time.Time `json:"written"` // all that was recorded before is on disk
 	Error    string    `json:"error,omitempty"`
-	Failures int64     `json:"failures,omitempty"` // writes that failed since it was opened
+
+	// The following are counted since it was opened, by who keeps it.
+	Failures     int64 `json:"failures,omitempty"` // writes that failed; they are tried again
+	Dropped      int64 `json:"dropped,omitempty"`  // messages that left unrecorded since too much waited
+	LookupErrors int64 `json:"lookup_errors,omitempty"`
+	OverBudget   int64 `json:"over_budget,omitempty"` // look-ups that were not answered in time
 }
 
 // Day is what one day's bucket holds.
@@ -52,7 +57,7 @@ func (l *Embedded) Status() (Status, error) {
 		Pending:  l.pendingLen(),
 	}
 	l.mu.Lock()
-	s.Running, s.Written, s.Failures = !l.stopping, l.cover.written, l.failures
+	s.Running, s.Written, s.Failures, s.Dropped = !l.stopping, l.cover.written, l.failures, l.dropped
 	if l.failing != nil {
 		s.Error = l.failing.Error()
 	}

@@ -17,6 +17,7 @@ func (l *Embedded) Record(m Message) {
 	defer l.mu.Unlock()
 	if l.stopping || len(l.waiting)+len(l.writing)+len(entries) > l.opts.Queue {
 		l.cover.gap(now, now, "queue full")
+		l.dropped++
 	} else {
 		for k, e := range entries {
 			l.waiting[k] = l.waiting[k].merge(e)

@@ -193,6 +193,15 @@ func fromOutside(t *testing.T, l *lab.Lab, e lab.Envelope) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	answer, err := converse(conn, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// converse hands a message in over a connection.
+func converse(conn net.Conn, e lab.Envelope) (answer string, err error) {
 	conn.SetDeadline(time.Now().Add(time.Minute))
 	c := textproto.NewConn(conn)
 	commands := []string{"EHLO remote.example", "MAIL FROM:<" + e.From + ">" + joined(e.Mail)}
@@ -201,30 +210,27 @@ func fromOutside(t *testing.T, l *lab.Lab, e lab.Envelope) string {
 	}
 	commands = append(commands, "DATA")
 	if _, _, err := c.ReadResponse(220); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	for _, command := range commands {
 		if err := c.PrintfLine("%s", command); err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		code, text, err := c.ReadResponse(0)
 		if err != nil {
-			t.Fatalf("%s: %v", command, err)
+			return "", fmt.Errorf("%s: %w", command, err)
 		}
 		if code >= 400 {
-			return fmt.Sprintf("%d %s", code, text)
+			return fmt.Sprintf("%d %s", code, text), nil
 		}
 	}
 	w := c.DotWriter()
 	w.Write(e.Data)
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	code, text, err := c.ReadResponse(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("%d %s", code, text)
+	return fmt.Sprintf("%d %s", code, text), err
 }
 
 func joined(args []string) string {

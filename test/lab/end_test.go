@@ -78,7 +78,7 @@ func TestNothingIsLeftWhenTheTestEnds(t *testing.T) {
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is left: %v", dir, err)
 	}
-	if err := greeting(t.Context(), addr); err == nil {
+	if err := greeting(t.Context(), "", addr); err == nil {
 		t.Errorf("%s still answers", addr)
 	}
 }

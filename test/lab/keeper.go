@@ -38,9 +38,14 @@ sleep infinity &
 wait
 `
 
-// startKeeper makes the namespaces and waits until they are ready.
-func startKeeper(dir string) (*keeper, error) {
-	cmd := exec.Command("/bin/sh", "-c", keeperScript, "sendmail-lab", dir, Host)
+// startKeeper makes the namespaces, but for that of the network, and waits until
+// they are ready.
+func startKeeper(dir, network string) (*keeper, error) {
+	args := []string{"/bin/sh", "-c", keeperScript, "sendmail-lab", dir, Host}
+	if network != "" {
+		args = append([]string{"nsenter", "--net=" + network, "--"}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWPID | unix.CLONE_NEWNS,
 		Setsid:     true,
@@ -100,7 +105,7 @@ func (k *keeper) stop() {
 
 // enter is a shell command that runs the rest of its line inside the namespaces.
 func (k *keeper) enter() string {
-	return fmt.Sprintf("nsenter --target %d --uts --pid --mount --", k.pid)
+	return fmt.Sprintf("nsenter --target %d --uts --pid --mount --net --", k.pid)
 }
 
 // writeWrappers writes the commands that stand for sendmail in this lab.

@@ -59,6 +59,9 @@ type Options struct {
 	MC []string
 	// NoDSN makes the stub keep quiet about DSN (RFC 3461).
 	NoDSN bool
+	// Network is the file of the network namespace that the lab lives in, such as
+	// /proc/PID/ns/net; "" is the test's own. 127.0.0.1 is that of the namespace.
+	Network string
 	// ConnectTimeout is how long sendmail waits for a connection, in whole
 	// seconds; 0 means one second.
 	ConnectTimeout time.Duration
@@ -115,24 +118,13 @@ func (l *Lab) build(cleanup func(func())) error {
 	if err := l.makeQueues(queues); err != nil {
 		return err
 	}
-	if l.Stub, err = newStub(!l.options.NoDSN); err != nil {
+	if err := l.openPorts(cleanup); err != nil {
 		return err
 	}
-	cleanup(l.Stub.close)
-	if l.sealed, err = sealedPort(l.Stub.port()); err != nil {
-		return err
-	}
-	cleanup(func() { _ = l.sealed.Close() })
-	if l.port = l.options.Port; l.port == 0 {
-		if l.port, err = freePort(); err != nil {
-			return err
-		}
-	}
-	l.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.port))
 	if err := l.writeConfiguration(); err != nil {
 		return err
 	}
-	if l.keeper, err = startKeeper(l.Dir); err != nil {
+	if l.keeper, err = startKeeper(l.Dir, l.options.Network); err != nil {
 		return err
 	}
 	// Cleanups run last in, first out: the processes end before the stub they
@@ -146,6 +138,26 @@ func (l *Lab) build(cleanup func(func())) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	_, err = l.Sendmail(ctx, "-bi")
+	return err
+}
+
+// openPorts starts the stub and finds the daemon's port.
+func (l *Lab) openPorts(cleanup func(func())) error {
+	err := InNetwork(l.options.Network, func() (err error) {
+		if l.Stub, err = newStub(!l.options.NoDSN); err != nil {
+			return err
+		}
+		cleanup(l.Stub.close)
+		if l.sealed, err = sealedPort(l.Stub.port()); err != nil {
+			return err
+		}
+		cleanup(func() { _ = l.sealed.Close() })
+		if l.port = l.options.Port; l.port == 0 {
+			l.port, err = freePort()
+		}
+		return err
+	})
+	l.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(l.port))
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/textproto"
 	"os"
 	"os/exec"
@@ -82,7 +81,7 @@ func (l *Lab) awaitGreeting(ctx context.Context, d *daemon) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := greeting(ctx, l.Addr)
+		err := greeting(ctx, l.options.Network, l.Addr)
 		if err == nil {
 			return nil
 		}
@@ -97,8 +96,8 @@ func (l *Lab) awaitGreeting(ctx context.Context, d *daemon) error {
 }
 
 // greeting connects, reads a 220 and says QUIT.
-func greeting(ctx context.Context, addr string) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp4", addr)
+func greeting(ctx context.Context, network, addr string) error {
+	conn, err := dialIn(ctx, network, addr)
 	if err != nil {
 		return err
 	}

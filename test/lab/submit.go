@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/textproto"
 	"strings"
 	"time"
@@ -44,7 +43,7 @@ func Compose(body string, headers ...string) []byte {
 // by sendmail, and has further ids then. At the first failure it stops, with
 // the ids so far; a refusal by sendmail is a *textproto.Error.
 func (l *Lab) Submit(ctx context.Context, envelopes ...Envelope) ([]string, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp4", l.Addr)
+	conn, err := dialIn(ctx, l.options.Network, l.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("submitting to sendmail (is the daemon started?): %w", err)
 	}

@@ -74,4 +74,7 @@ var families = []family{
 	{"ledger_gaps", filters, gauge, nil, "Gaps in what the ledger remembers."},
 	{"ledger_gap_seconds", filters, gauge, nil, "How long the ledger's gaps last together."},
 	{"ledger_write_errors_total", filters, counter, nil, "Writes of the ledger that failed; each is tried again."},
+	{"ledger_dropped_messages_total", filters, counter, nil, "Messages that left unrecorded since too much waited to be written; they leave a gap."},
+	{"ledger_lookup_errors_total", filters, counter, nil, "Look-ups that the ledger's server did not answer, those that were not tried while it was away among them; 0 of a ledger in a file."},
+	{"ledger_lookups_over_budget_total", filters, counter, nil, "Look-ups that were not answered within milter.ledger_server.budget."},
 }

@@ -219,9 +219,11 @@ func (r reading) filter() {
 		r.tell("milter_failed_open_total", float64(open))
 	}
 	if f.Ledger != nil {
-		if s, err := f.Ledger(); err == nil {
+		s, err := f.Ledger()
+		if err == nil {
 			r.ledger(s)
 		}
+		r.ledgerHere(s)
 	}
 }
 
@@ -236,10 +238,18 @@ func (r reading) ledger(s ledger.Status) {
 	}
 	r.tell("ledger_messages", float64(messages))
 	r.tell("ledger_size_bytes", float64(s.Size))
-	r.tell("ledger_pending_entries", float64(s.Pending))
 	r.time("ledger_coverage_start_timestamp_seconds", s.Since)
 	r.time("ledger_unbroken_start_timestamp_seconds", s.Unbroken)
 	r.tell("ledger_gaps", float64(len(s.Gaps)))
 	r.tell("ledger_gap_seconds", gaps.Seconds())
+}
+
+// ledgerHere tells what this process knows of its ledger, also while the server
+// of one does not answer.
+func (r reading) ledgerHere(s ledger.Status) {
+	r.tell("ledger_pending_entries", float64(s.Pending))
 	r.tell("ledger_write_errors_total", float64(s.Failures))
+	r.tell("ledger_dropped_messages_total", float64(s.Dropped))
+	r.tell("ledger_lookup_errors_total", float64(s.LookupErrors))
+	r.tell("ledger_lookups_over_budget_total", float64(s.OverBudget))
 }
