@@ -52,6 +52,11 @@ func (c *checker) ledgerServer() {
 	if l.Cluster && l.SentinelMaster != "" {
 		c.fail(section+"cluster", "a cluster has no Sentinels: leave sentinel_master out", "cluster and sentinel_master exclude each other")
 	}
+	for key, set := range map[string]bool{"sentinel_username": l.SentinelUsername != "", "sentinel_password_file": l.SentinelPasswordFile != ""} {
+		if set && l.SentinelMaster == "" {
+			c.fail(section+key, "name the master too, in sentinel_master, or leave this out", "it is of no use without sentinel_master")
+		}
+	}
 	if l.Cluster && l.Database != 0 {
 		c.fail(section+"database", "leave it out, and tell sites apart by prefix", "a cluster has one database only")
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Audit is the append-only log of what was done: a JSON object a line. Safe for
@@ -54,7 +56,7 @@ func (a *Audit) Reopen() error {
 	old := a.file
 	a.file = f
 	if old != nil {
-		return old.Close()
+		return closed(old)
 	}
 	return nil
 }
@@ -63,7 +65,15 @@ func (a *Audit) Reopen() error {
 func (a *Audit) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.file.Close()
+	return closed(a.file)
+}
+
+// closed closes a file. Linux has done so also where a signal has interrupted it.
+func closed(f *os.File) error {
+	if err := f.Close(); !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	return nil
 }
 
 // stamp is what the audit log has beyond a line of --json.

@@ -25,7 +25,7 @@ func (s *Sweeper) Settle(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
-	return r.payDebts(ctx)
+	return errors.Join(r.left(), r.payDebts(ctx))
 }
 
 // payBatch sends the bounces of messages that have just left the queue, and

@@ -96,7 +96,7 @@ func (r *run) expired(c candidate, output []byte) error {
 	}
 	why := firstLine(output)
 	if why == "" {
-		why = "it said nothing; MinQueueAge, a lock, or a queue that is none of its own keeps it from trying"
+		why = "it said nothing; MinQueueAge, a load above QueueLA, a lock, or a queue that is none of its own keeps it from trying"
 	}
 	return fmt.Errorf("message %s: sendmail has left it in the queue: %s", c.entry.ID, why)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/backscatterd/backscatterd/queuesweep/rule"
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
@@ -100,6 +102,10 @@ func (l *looker) judgeAll(entries []spool.Entry) {
 func (l *looker) judgeOne(e spool.Entry, msg *rule.Message, state State, err error) (good, matches bool) {
 	l.seen.read(state, err, l.rd)
 	if err != nil {
+		if errno := unix.Errno(0); errors.As(err, &errno) {
+			l.matching = append(l.matching, unreadable(e, err))
+			return false, false
+		}
 		l.leave(e, state, err)
 		return false, false
 	}
@@ -158,7 +164,13 @@ func (l *looker) remember() {
 	}
 }
 
-// leave tells of a message that nobody can judge.
+// unreadable is a message that the disk does not give: nobody knows whether a
+// rule matches it, as where one has failed on it.
+func unreadable(e spool.Entry, err error) candidate {
+	return candidate{entry: e, result: Result{ID: e.ID, Queue: e.Folder.Path, Action: Read, Recipients: []string{}}, err: err}
+}
+
+// leave tells of a message that is not to be judged.
 func (l *looker) leave(e spool.Entry, state State, err error) {
 	switch {
 	case errors.Is(err, spool.ErrGone):

@@ -9,11 +9,16 @@ import (
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
-// Verb is what can be done with a message: an action of a rule, or Restore.
+// Verb is what can be done with a message: an action of a rule, or one of these.
 type Verb string
 
-// Restore brings a message back from the removed store.
-const Restore Verb = "restore"
+const (
+	// Restore brings a message back from the removed store.
+	Restore Verb = "restore"
+	// Read is all that was tried with a message whose control file the disk does
+	// not give, so that no rule could be asked.
+	Read Verb = "read"
+)
 
 // Code says how an action ended.
 type Code string
@@ -114,8 +119,10 @@ type Summary struct {
 	Limit string `json:"limit,omitempty"`
 }
 
-func (s *Summary) count(c Code) {
-	s.Matched++
+func (s *Summary) count(v Verb, c Code) {
+	if v != Read { // else nobody knows
+		s.Matched++
+	}
 	switch c {
 	case Done, DryRun:
 		s.Done++

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,9 +125,9 @@ func (t *counter) read(state State, err error, rd *reader) {
 	status := f.Status()
 	text, known := t.generic[status]
 	if !known {
-		text = cmp.Or(genericStatus(status), "(none)")
-		if len(t.generic) < maxKeys {
-			t.generic[status] = text
+		text = cut(cmp.Or(genericStatus(status), "(none)"), maxKey)
+		if len(t.generic) < maxKeys && len(status) <= maxText {
+			t.generic[status] = strings.Clone(text) // which else keeps all of a status that was cut
 		}
 	}
 	t.statuses.add(text, age)

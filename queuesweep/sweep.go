@@ -23,6 +23,9 @@ type SweepOptions struct {
 	// Only narrows the sweep to some messages; nil is all. It is called from
 	// several goroutines.
 	Only func(spool.Entry) bool
+	// Removed narrows Restore to messages whose record it takes; nil is all. A
+	// message without a record is not asked about, and stays.
+	Removed func(*spool.Record) bool
 	// Preview is called in a dry run for each bounce that would be sent, before
 	// Emit; write writes it as it would be sent, with CRLF.
 	Preview func(r Result, write func(io.Writer) error) error

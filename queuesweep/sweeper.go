@@ -105,6 +105,7 @@ type run struct {
 	tried   map[string]bool                           // bounces that this run has tried to hand over
 
 	unfinished int // changes that were made, and of which something is left to do
+	stuck      int // changes of a killed process that cannot be ended yet
 }
 
 func (s *Sweeper) newRun(set *rule.Set, dry bool, emit func(Result)) *run {
@@ -145,14 +146,30 @@ func (r *run) prepare(ctx context.Context) (partial, err error) {
 	return partial, nil
 }
 
-// recover ends what a killed process has left.
+// recover ends what a killed process has left. What cannot be ended keeps its
+// own message from being changed, and no other.
 func (r *run) recover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.LockWait)
 	defer cancel()
 	var told error
 	r.store.Ended = func(e spool.Ended) { told = errors.Join(told, r.tellEnded(e)) }
 	_, err := r.store.Recover(ctx)
+	if left := new(spool.UnendedError); errors.As(err, &left) {
+		err, r.stuck = nil, len(left.Changes)
+		for _, u := range left.Changes {
+			told = errors.Join(told, r.tellStuck(u))
+		}
+	}
 	return errors.Join(err, told)
+}
+
+// tellStuck tells of a change that a killed process had begun and that cannot be
+// ended yet. It is no result of this run either.
+func (r *run) tellStuck(u spool.Unended) error {
+	r.Log.Error("a change that was interrupted cannot be ended yet", "run", r.id, "id", u.ID, "queue", u.From, "action", u.Op, "error", u.Err)
+	return r.Audit.result(r.Now(), r.id, Result{
+		ID: u.ID, Queue: u.From, Action: Verb(u.Op), Result: Failed, Recipients: []string{}, Error: u.Err.Error(),
+	})
 }
 
 // tellEnded tells of a change that a killed process had begun, since that one
@@ -179,7 +196,7 @@ func (r *run) close() {
 
 // tell counts a result, keeps it in the audit log and gives it to the caller.
 func (r *run) tell(res Result) error {
-	r.sum.count(res.Result)
+	r.sum.count(res.Action, res.Result)
 	r.logResult(res)
 	var err error
 	if !r.dry {
@@ -212,12 +229,17 @@ func (r *run) logResult(res Result) {
 	r.Log.Log(context.Background(), level, "message", attrs...)
 }
 
-// left is an error where not all that follows from the run's changes was done.
+// left is an error where not all that follows from the run's changes was done,
+// or from those of a killed process.
 func (r *run) left() error {
-	if r.unfinished == 0 {
-		return nil
+	var errs []error
+	if r.unfinished > 0 {
+		errs = append(errs, fmt.Errorf("not all that follows from %d of the changes could be done: the next run that acts does the rest, once what kept it is mended", r.unfinished))
 	}
-	return fmt.Errorf("not all that follows from %d of the changes could be done: the next run that acts does the rest, once what kept it is mended", r.unfinished)
+	if r.stuck > 0 {
+		errs = append(errs, fmt.Errorf("%d interrupted changes cannot be ended yet, and their messages are left alone: the log says which, and why", r.stuck))
+	}
+	return errors.Join(errs...)
 }
 
 // finish closes the books of the run.

@@ -62,7 +62,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 	})
-	root.AddCommand(a.serveCommand(), sweep, queue, rules, a.qtoolCommand(), a.importCommand(), a.classifyCommand(), a.keyCommand(), a.ledgerCommand(), a.configCommand(), a.doctorCommand(), a.demoCommand(), a.digestCommand(), metricsCommand(), a.deputyCommand(), a.manualCommand())
+	root.AddCommand(a.serveCommand(), sweep, queue, rules, a.qtoolCommand(), a.importCommand(), a.classifyCommand(), a.keyCommand(), a.ledgerCommand(), a.configCommand(), a.doctorCommand(), a.demoCommand(), a.digestCommand(), metricsCommand(), a.deputyCommand(), a.manualCommand(), a.placesCommand())
 	sayUsage(root)
 	return root
 }
@@ -212,10 +212,13 @@ func openAudit(cfg *config.Config) (*queuesweep.Audit, error) {
 }
 
 func (a *app) close() {
-	if a.audit != nil {
-		a.audit.Close()
-		a.audit = nil
+	if a.audit == nil {
+		return
 	}
+	if err := a.audit.Close(); err != nil {
+		fmt.Fprintln(a.stderr, "the last lines of the audit log may not be there:", err)
+	}
+	a.audit = nil
 }
 
 // sweeper turns the configuration into the sweeper's options.

@@ -80,7 +80,7 @@ func TestNotRoot(t *testing.T) {
 	if code, out := as("files", "queue", "list"); code != exitDone || strings.Count(out, "permission denied (run as root") != 8 {
 		t.Errorf("a list of files that may not be read: exit status %d\n%s", code, out)
 	}
-	if code, out := as("files", "sweep", "--dry-run"); code != exitDone || strings.Count(out, "permission denied") != 7 {
+	if code, out := as("files", "sweep", "--dry-run"); code != exitFailed || strings.Count(out, "permission denied") != 7 || !strings.Contains(out, "0 matched") {
 		t.Errorf("a sweep of files that may not be read: exit status %d\n%s", code, out)
 	}
 	if code, out := as("files", "sweep"); code != exitUsage || !strings.Contains(out, "permission denied") {

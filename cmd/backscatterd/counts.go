@@ -37,20 +37,20 @@ func pipeCounts(out terminal, by string, counts []queuesweep.Count) {
 	for _, c := range counts {
 		width = max(width, columns(clean(c.Key)))
 	}
-	width = min(width, 50)
+	width = min(width, 50) // a longer key moves its row, and is not cut
 	fmt.Fprintf(out, "%s %6s", out.paint(bold, pad(by, width)), "T")
 	for _, l := range queuesweep.AgeLabels() {
 		fmt.Fprintf(out, " %6s", l)
 	}
 	fmt.Fprintln(out)
 	for _, c := range counts {
-		fmt.Fprintf(out, "%s %6d", pad(fit(clean(c.Key), width), width), c.Total)
+		fmt.Fprintf(out, "%s %6d", pad(clean(c.Key), width), c.Total)
 		for _, n := range c.Ages {
 			fmt.Fprintf(out, " %6d", n)
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintln(out, out.paint(faint, "columns: minutes in the queue"))
+	fmt.Fprintln(out, out.paint(faint, "columns: up to so many minutes old"))
 }
 
 // ageNames say queuesweep's bounds of age as people do.
@@ -184,5 +184,5 @@ func (t countTable) print(counts []queuesweep.Count) {
 		}
 		fmt.Fprintln(t.out, line)
 	}
-	fmt.Fprintln(t.out, t.out.paint(faint, fit("columns: minutes in the queue, up to", t.out.width)))
+	fmt.Fprintln(t.out, t.out.paint(faint, fit("columns: up to so many minutes old", t.out.width)))
 }

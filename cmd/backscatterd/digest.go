@@ -51,6 +51,9 @@ func (a *app) digestCommand() *cobra.Command {
 				return err
 			}
 			if send {
+				p.told = func(to string, from, until time.Time) {
+					fmt.Fprintf(a.out, "sent to %s: from %s to %s\n", to, from.Format(time.DateTime), until.Format(time.DateTime))
+				}
 				return p.sendNow(cmd.Context(), since)
 			}
 			return p.print(cmd.Context(), since, a.out)
@@ -70,6 +73,7 @@ type post struct {
 	submit  func(ctx context.Context, to string, utf8 bool, message io.Reader) error
 	command string
 	host    string
+	told    func(to string, from, until time.Time) // hears of each that was handed over; nil for nobody
 
 	made map[string]*digest.Report // by the time that they are of
 }
@@ -123,6 +127,9 @@ func (p *post) sendNow(ctx context.Context, since time.Duration) error {
 	}
 	now := p.sweeper.Now()
 	if since == 0 {
+		if _, err := p.round().Begin(now.Add(-dayBack)); err != nil {
+			return failed(err)
+		}
 		return failed(p.round().Run(ctx, now))
 	}
 	var errs []error
@@ -156,7 +163,13 @@ func (p *post) send(ctx context.Context, to string, from, until time.Time) error
 	if err != nil {
 		return err
 	}
-	return p.submit(ctx, to, false, bytes.NewReader(message))
+	if err := p.submit(ctx, to, false, bytes.NewReader(message)); err != nil {
+		return err
+	}
+	if p.told != nil {
+		p.told(to, from, until)
+	}
+	return nil
 }
 
 // report looks at what there is. What cannot be looked at is a problem that the
@@ -253,19 +266,30 @@ func (p *post) filterOf(r *digest.Report, hours time.Time) {
 
 // digestJob sends the digest on its schedule.
 func (p *post) digestJob() queuesweep.Job {
-	return queuesweep.Job{Name: "digest by mail", Spec: p.cfg.Digest.Schedule, Run: p.run}
+	return queuesweep.Job{Name: "digest by mail", Spec: p.cfg.Digest.Schedule, Run: func(ctx context.Context) { p.run(ctx, p.round().Run) }}
 }
 
-func (p *post) run(ctx context.Context) {
-	if err := p.round().Run(ctx, p.sweeper.Now()); err != nil {
-		logEnd(ctx, p.sweeper.Log, "digest by mail: the next one tells of this time, too", err)
+// againJob tries again what could not be handed over.
+func (p *post) againJob() queuesweep.Job {
+	return queuesweep.Job{Name: "digest that could not be handed over", Spec: "@every 10m", Run: p.again}
+}
+
+func (p *post) again(ctx context.Context) {
+	if state, err := digest.ReadState(p.cfg.Digest.State); err == nil && state.Pending() {
+		p.run(ctx, p.round().Again)
+	}
+}
+
+func (p *post) run(ctx context.Context, round func(context.Context, time.Time) error) {
+	if err := round(ctx, p.sweeper.Now()); err != nil {
+		logEnd(ctx, p.sweeper.Log, "digest by mail: who was not told is told at one of the next tries, of the same time", err)
 		return
 	}
 	p.sweeper.Log.Info("the digest was sent", "to", len(p.cfg.Digest.To))
 }
 
-// catchUp sends the digest that was due while the daemon did not run. The first
-// digest of all begins with the daemon.
+// catchUp sends the digest that was due while the daemon did not run, or that
+// could not be handed over. The first digest of all begins with the daemon.
 func (p *post) catchUp(ctx context.Context) {
 	now := p.sweeper.Now()
 	state, err := p.round().Begin(now)
@@ -274,7 +298,9 @@ func (p *post) catchUp(ctx context.Context) {
 		return
 	}
 	schedule, err := queuesweep.ParseSchedule(p.cfg.Digest.Schedule)
-	if err == nil && (state.Sending != nil || schedule.Next(state.Until).Before(now)) {
-		p.run(ctx)
+	if err == nil && schedule.Next(state.Until).Before(now) {
+		p.run(ctx, p.round().Run)
+		return
 	}
+	p.again(ctx)
 }

@@ -31,6 +31,9 @@ func (a *app) doctorCommand() *cobra.Command {
 					o.ConfigFile = config.DefaultPath
 				}
 			}
+			if _, err := os.Stat("/run/systemd/system"); err == nil && o.ConfigFile == config.DefaultPath {
+				o.Systemctl = "systemctl"
+			}
 			if o.Config, o.ConfigErr = a.config(); o.ConfigErr == nil {
 				_, o.ConfigErr = a.bounce(o.Config)
 			}
@@ -67,5 +70,34 @@ func (a *app) printFinding(f doctor.Finding) {
 	}
 	for line := range strings.SplitSeq(f.Advice, "\n") {
 		fmt.Fprintf(a.out, "             %s\n", cleanLines(line))
+	}
+}
+
+// placesCommand tells, for packages that are removed, where there may be what
+// cannot be made again: a word and a path a line.
+func (a *app) placesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "places", Hidden: true, Args: cobra.NoArgs,
+		Short: "Say where removed mail, keys, ledger and audit log are",
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			store := cfg.Store.Directory
+			if store == "" {
+				s, err := a.sweeperOf(cfg, nil)
+				if err != nil {
+					return failed(err)
+				}
+				store = s.Store
+			}
+			for _, p := range [][2]string{
+				{"store", store}, {"keys", cfg.Milter.Keys}, {"ledger", cfg.Milter.Ledger}, {"audit", cfg.Audit.File},
+			} {
+				fmt.Fprintln(a.out, p[0], p[1])
+			}
+			return nil
+		},
 	}
 }

@@ -26,7 +26,7 @@ func TestDoctorOnRealSendmail(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "milter.sock")
-	l := lab.New(t, lab.Options{MC: []string{"INPUT_MAIL_FILTER(`backscatterd', `S=unix:" + socket + ", F=T, T=C:30s;S:10s;R:10s;E:1m')dnl"}})
+	l := lab.New(t, lab.Options{MC: []string{"INPUT_MAIL_FILTER(`backscatterd', `S=unix:" + socket + ", F=T, T=C:10s;S:10s;R:10s;E:1m')dnl"}})
 	cfg := filepath.Join(dir, "b.toml")
 	text := fmt.Sprintf("[queue]\nsendmail_cf = %q\nsubmit_cf = %q\nsendmail = %q\n[store]\ndirectory = %q\n[audit]\nfile = %q\n[milter]\nlisten = %q\nour_domains = [\"example.com\"]\nkeys = %q\nledger = %q\n",
 		l.CF, l.ClientCF, l.SendmailCommand(), dir+"/removed", dir+"/audit.jsonl", "unix:"+socket, dir+"/keys", dir+"/ledger.db")

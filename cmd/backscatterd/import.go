@@ -71,6 +71,9 @@ func (a *app) importFiles(names []string, output string) error {
 	if missed > 0 {
 		fmt.Fprintf(a.stderr, "; %d not taken", missed)
 	}
+	if output == "" && a.out.width > 0 {
+		fmt.Fprint(a.stderr, "; -o FILE writes it into a file")
+	}
 	if fmt.Fprintln(a.stderr); missed > 0 {
 		return statusError{code: exitFailed}
 	}

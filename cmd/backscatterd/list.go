@@ -167,7 +167,7 @@ func (r *rows) print(m queuesweep.Listed) {
 	c := r.columns
 	line := c.line(clean(m.ID), string(m.State), r.age(m), size(m.Size), fmt.Sprint(m.Attempts),
 		func(s string) string { return r.out.paint(stateInk(m.State), s) })
-	to, reason := fit(route(m), c.route), clean(why(m))
+	to, reason := route(m, c.route), clean(why(m))
 	if c.below {
 		fmt.Fprintln(r.out, line)
 		line = "  " // and two more
@@ -207,16 +207,34 @@ func stateInk(s queuesweep.State) ink {
 	return ""
 }
 
-// route is where a message comes from and goes to.
-func route(m queuesweep.Listed) string {
-	to := "-"
+// route is where a message comes from and goes to, in so many columns; 0 is no
+// limit. Domains tell more than the names before them, so these are cut first, the
+// sender's before the recipient's.
+func route(m queuesweep.Listed, most int) string {
+	const arrow = " → "
+	from, to, more := sender(m), "-", ""
 	if len(m.Recipients) > 0 {
 		to = clean(m.Recipients[0].Address)
-		if more := len(m.Recipients) - 1; more > 0 {
-			to += fmt.Sprintf(" +%d", more)
+		if n := len(m.Recipients) - 1; n > 0 {
+			more = fmt.Sprintf(" +%d", n)
 		}
 	}
-	return sender(m) + " → " + to
+	if over := columns(from+arrow+to+more) - most; most > 0 && over > 0 {
+		from = cutLocalPart(from, columns(from)-over)
+		over = columns(from+arrow+to+more) - most
+		to = cutLocalPart(to, columns(to)-over)
+	}
+	return fit(from+arrow+to+more, most)
+}
+
+// cutLocalPart cuts an address to so many columns, as far as that goes without
+// its domain.
+func cutLocalPart(address string, most int) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 || columns(address) <= most {
+		return address
+	}
+	return fit(address[:at], max(most-columns(address[at:]), 2)) + address[at:]
 }
 
 func sender(m queuesweep.Listed) string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/backscatterd/backscatterd/queuesweep"
 	"github.com/backscatterd/backscatterd/queuesweep/rule"
+	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
 func (a *app) queueCommand() *cobra.Command {
@@ -231,10 +232,14 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 
 func (a *app) restoreCommand() *cobra.Command {
 	var f byHand
+	var by removedBy
 	cmd := &cobra.Command{
-		Use:   "restore ID ... | --where CONDITION",
+		Use:   "restore ID ... | --where CONDITION | --run RUN | --rule NAME",
 		Short: "Bring messages of the removed store back into the queues they came from",
 		RunE: func(cmd *cobra.Command, ids []string) error {
+			if err := by.narrow(&f, ids); err != nil {
+				return err
+			}
 			if err := f.check(ids); err != nil {
 				return err
 			}
@@ -249,7 +254,7 @@ func (a *app) restoreCommand() *cobra.Command {
 						return queuesweep.Summary{}, err
 					}
 					defer a.close()
-					return s.Restore(cmd.Context(), ids, set, queuesweep.SweepOptions{DryRun: dry, Emit: emit})
+					return s.Restore(cmd.Context(), ids, set, queuesweep.SweepOptions{DryRun: dry, Removed: by.takes(), Emit: emit})
 				}
 			}
 			if f.where != "" {
@@ -261,7 +266,34 @@ func (a *app) restoreCommand() *cobra.Command {
 		},
 	}
 	f.flags(cmd)
+	cmd.Flags().StringVar(&by.run, "run", "", "all that this `run` has removed, as the audit log and queue list --removed --json name it")
+	cmd.Flags().StringVar(&by.rule, "rule", "", "all that the rule of this `name` has removed")
 	return cmd
+}
+
+// removedBy are the messages that a run, or a rule, has removed.
+type removedBy struct{ run, rule string }
+
+// narrow has them stand for all messages where no condition is said.
+func (by removedBy) narrow(f *byHand, ids []string) error {
+	switch {
+	case by == removedBy{}:
+		return nil
+	case len(ids) > 0:
+		return errors.New("name the messages by their ids, or by --run and --rule, not both")
+	case f.where == "":
+		f.where = "true"
+	}
+	return nil
+}
+
+func (by removedBy) takes() func(*spool.Record) bool {
+	if (by == removedBy{}) {
+		return nil
+	}
+	return func(r *spool.Record) bool {
+		return (by.run == "" || r.Run == by.run) && (by.rule == "" || r.Rule == by.rule)
+	}
 }
 
 // condition compiles the value of --where; "" is no condition.

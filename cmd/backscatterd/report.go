@@ -50,7 +50,7 @@ func (a *app) report(how telling, do func(emit func(queuesweep.Result)) (queuesw
 	switch {
 	case how.json:
 		a.json(sum)
-	case sum.Matched > 0 || !how.quiet:
+	case sum.Matched > 0 || sum.Failed > 0 || !how.quiet:
 		a.printSummary(sum)
 	}
 	switch {

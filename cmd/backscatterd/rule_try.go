@@ -230,7 +230,11 @@ func (a *app) printTried(t tried) {
 		fmt.Fprintf(a.out, "\n%s\n", a.out.paint(bold, "examples"))
 	}
 	for _, e := range t.Examples {
-		fmt.Fprintf(a.out, "%s  %s\n", clean(e.ID), fit(route(e.shown), a.out.width-18))
+		id, room := clean(e.ID), 0
+		if a.out.width > 0 {
+			room = max(a.out.width-columns(id)-2, 1)
+		}
+		fmt.Fprintf(a.out, "%s  %s\n", id, route(e.shown, room))
 		if len(e.Why) == 0 && e.Status != "" {
 			fmt.Fprintf(a.out, "    %s\n", a.out.paint(faint, fit(clean(e.Status), a.out.width-4)))
 		}

@@ -16,10 +16,10 @@ import (
 
 var took = regexp.MustCompile(`\([0-9.]+ s\)`)
 
-// golden compares with a file, which UPDATE_GOLDEN=1 in the environment writes.
+// golden compares with a file, which BACKSCATTERD_WRITE=1 in the environment writes.
 func golden(t *testing.T, path, got string) {
 	t.Helper()
-	if os.Getenv("UPDATE_GOLDEN") != "" {
+	if os.Getenv("BACKSCATTERD_WRITE") != "" {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -118,8 +119,11 @@ func (a *app) prepare(cfg *config.Config, p parts) (g generation, err error) {
 }
 
 func (g generation) close() {
-	if g.sweeper != nil {
-		g.sweeper.Audit.Close()
+	if g.sweeper == nil {
+		return
+	}
+	if err := g.sweeper.Audit.Close(); err != nil {
+		g.log.Error("the last lines of the audit log may not be there", "error", err)
 	}
 }
 
@@ -137,7 +141,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, p parts, hup <-chan
 	shown, err := a.watch.start(ctx, cfg.Status, g.log)
 	if err != nil {
 		g.close()
-		return err
+		return failed(err)
 	}
 	defer func() { cancel(); <-shown; a.watch.board.Save() }()
 	var f *filter
@@ -145,7 +149,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Config, p parts, hup <-chan
 	if p.milter {
 		if f, err = startFilter(ctx, cfg.Milter, g.log, a.watch.board); err != nil {
 			g.close()
-			return err
+			return failed(err)
 		}
 		a.watch.useFilter(f)
 		go func() {
@@ -184,10 +188,12 @@ func (a *app) generation(ctx context.Context, g generation, p parts, f *filter, 
 			return
 		}
 		settle(ctx, g)
+		jobs := g.jobs
 		if g.post != nil {
 			g.post.catchUp(ctx)
+			jobs = append(slices.Clone(jobs), g.post.againJob())
 		}
-		failure <- queuesweep.RunSchedule(ctx, g.log, g.jobs)
+		failure <- queuesweep.RunSchedule(ctx, g.log, jobs)
 	}()
 	for {
 		select {

@@ -120,7 +120,7 @@ func (a *app) startDeputy() (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	args := []string{"deputy"}
+	args := []string{"deputy", "--standing"}
 	if a.configFile != "" {
 		args = append(args, "-c", a.configFile)
 	}
@@ -140,10 +140,8 @@ func (a *app) rights(cfg *config.Config, p parts) (confine.Rights, error) {
 		Change: around(cfg.Digest.State),
 		Keep:   []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER},
 	}
-	for _, listen := range []string{cfg.Status.Listen, cfg.Status.ListenMilter} {
-		if port := portOf(listen); port != 0 {
-			r.Network, r.Bind = true, append(r.Bind, port)
-		}
+	if port := portOf(p.statusListen(cfg.Status)); port != 0 {
+		r.Network, r.Bind = true, append(r.Bind, port)
 	}
 	if p.milter {
 		if err := milterRights(&r, cfg.Milter); err != nil {
@@ -160,11 +158,19 @@ func (a *app) rights(cfg *config.Config, p parts) (confine.Rights, error) {
 			r.Keep = append(r.Keep, unix.CAP_NET_BIND_SERVICE)
 		}
 	}
-	for _, list := range []*[]string{&r.Read, &r.Change} {
+	for _, list := range []*[]string{&r.Read, &r.List, &r.Change} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
 	}
 	return r, nil
+}
+
+// statusListen is where these parts show their state.
+func (p parts) statusListen(s config.Status) string {
+	if !p.sweep && s.ListenMilter != "" {
+		return s.ListenMilter
+	}
+	return s.Listen
 }
 
 func milterRights(r *confine.Rights, m config.Milter) error {
@@ -211,7 +217,7 @@ func (a *app) sweepRights(r *confine.Rights, cfg *config.Config) error {
 		return err
 	}
 	for _, place := range places {
-		r.Read = append(r.Read, filepath.Dir(place.Path)) // where the wildcard is looked up
+		r.List = append(r.List, filepath.Dir(place.Path)) // where the wildcard is looked up
 		for _, part := range []string{"", "qf", "df", "xf"} {
 			if path := filepath.Join(place.Path, part); part == "" || isFolder(path) {
 				r.Change = append(r.Change, path)
@@ -219,7 +225,7 @@ func (a *app) sweepRights(r *confine.Rights, cfg *config.Config) error {
 		}
 	}
 	r.Change = append(r.Change, append(around(cfg.Audit.File), s.Store, os.TempDir())...)
-	r.Read = append(r.Read, around(s.Store)...) // it is fsynced
+	r.List = append(r.List, around(s.Store)...) // it is fsynced
 	r.Read = append(r.Read, around(cfg.Queue.SendmailCF, cfg.Queue.SubmitCF, cfg.Bounce.Template)...)
 	if cfg.Milter.On() { // a digest tells of the milter
 		r.Read = append(r.Read, around(cfg.Milter.Ledger)...)
@@ -292,7 +298,8 @@ func (a *app) runExpired() func(ctx context.Context, cf, id string) ([]byte, err
 
 // deputyCommand is the process that runs sendmail for a confined daemon.
 func (a *app) deputyCommand() *cobra.Command {
-	return &cobra.Command{
+	var standing bool
+	cmd := &cobra.Command{
 		Use: "deputy", Hidden: true, Args: cobra.NoArgs,
 		Short: "Run sendmail for the daemon, which starts this itself",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -302,9 +309,15 @@ func (a *app) deputyCommand() *cobra.Command {
 			}
 			// Signals for the whole group are the daemon's: sendmail ends its
 			// message, and the deputy ends with the daemon.
-			return failed(deputy.Serve(context.WithoutCancel(cmd.Context()), stdin, deputy.Work{Expire: a.deputyExpire, Submit: a.deputySubmit}))
+			serve := deputy.ServeConnection
+			if standing {
+				serve = deputy.ServeStanding
+			}
+			return failed(serve(context.WithoutCancel(cmd.Context()), stdin, deputy.Work{Expire: a.deputyExpire, Submit: a.deputySubmit}))
 		},
 	}
+	cmd.Flags().BoolVar(&standing, "standing", false, "connections come over standard input, which is none itself")
+	return cmd
 }
 
 // deputyExpire goes by the configuration as it is now, and takes only what can

@@ -28,10 +28,7 @@ func newWatch(cfg *config.Config, p parts, log *slog.Logger) *watch {
 	if err != nil {
 		host = "this host"
 	}
-	w := &watch{listen: cfg.Status.Listen}
-	if !p.sweep && cfg.Status.ListenMilter != "" {
-		w.listen = cfg.Status.ListenMilter
-	}
+	w := &watch{listen: p.statusListen(cfg.Status)}
 	w.board = status.NewBoard(status.Options{
 		Version: version, Host: host, Sweeps: p.sweep, Filters: p.milter, TempFail: cfg.Milter.OnError == "tempfail",
 		History: historyOf(cfg.Milter), Refresh: cfg.Status.Refresh.Std(), Log: log,

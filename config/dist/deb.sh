@@ -14,7 +14,8 @@ version=${2:-$(git -C "$src" describe --tags --match 'v[0-9]*' 2>/dev/null | sed
 arch=$(dpkg --print-architecture)
 
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+made=$(mktemp -d)
+trap 'rm -rf "$root" "$made"' EXIT
 chmod 755 "$root"
 put() { # mode file target
 	install -D -m "$1" "$2" "$root/$3"
@@ -24,8 +25,6 @@ cd "$src"
 mkdir -p "$root/usr/bin"
 CGO_ENABLED=0 ${GO:-go} build -trimpath -ldflags "-s -w -X main.version=$version" -o "$root/usr/bin/backscatterd" ./cmd/backscatterd
 
-made=$(mktemp -d)
-trap 'rm -rf "$root" "$made"' EXIT
 "$root/usr/bin/backscatterd" manual "$made"
 for page in "$made"/man?/*; do
 	gzip -9n "$page"
@@ -50,10 +49,24 @@ done
 put 644 "$here/debian/sysusers.conf" usr/lib/sysusers.d/backscatterd.conf
 put 644 "$here/debian/tmpfiles.conf" usr/lib/tmpfiles.d/backscatterd.conf
 put 644 "$here/m4/backscatterd.m4" usr/share/sendmail/cf/feature/backscatterd.m4
-for doc in README.md docs/*.md; do
+for doc in README.md docs/*.md docs/*.png docs/*.svg; do
 	put 644 "$doc" "usr/share/doc/backscatterd/$(basename "$doc")"
 done
 put 644 LICENSE usr/share/doc/backscatterd/copyright
+for example in "$here"/examples/* docs/*.json docs/*.tmpl; do
+	put 644 "$example" "usr/share/doc/backscatterd/examples/$(basename "$example")"
+done
+put 644 "$here/debian/lintian-overrides" usr/share/lintian/overrides/backscatterd
+maintainer='backscatterd <backscatterd@users.noreply.github.com>'
+LC_ALL=C date -R -d "@$(git -C "$src" log -1 --format=%ct 2>/dev/null || date +%s)" >"$made/date"
+gzip -9nc >"$made/changelog.gz" <<END
+backscatterd ($version) unstable; urgency=medium
+
+  * What has changed is told at https://github.com/backscatterd/backscatterd
+
+ -- $maintainer  $(cat "$made/date")
+END
+put 644 "$made/changelog.gz" usr/share/doc/backscatterd/changelog.gz
 
 mkdir "$root/DEBIAN"
 cat >"$root/DEBIAN/control" <<END
@@ -62,7 +75,7 @@ Version: $version
 Architecture: $arch
 Section: mail
 Priority: optional
-Maintainer: backscatterd <backscatterd@localhost>
+Maintainer: $maintainer
 Installed-Size: $(du -sk "$root" | cut -f1)
 Depends: adduser
 Recommends: sendmail-bin
@@ -77,5 +90,5 @@ printf '%s\n' /etc/backscatterd/backscatterd.toml /etc/logrotate.d/backscatterd 
 for script in postinst prerm postrm; do
 	install -m 755 "$here/debian/$script" "$root/DEBIAN/$script"
 done
-(cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\n' | sort | xargs md5sum >DEBIAN/md5sums)
-dpkg-deb --root-owner-group -Zxz --build "$root" "$out/backscatterd_${version}_$arch.deb"
+(cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path './etc/*' -printf '%P\n' | sort | xargs md5sum >DEBIAN/md5sums)
+dpkg-deb --root-owner-group "-Z${DEB_COMPRESSION:-xz}" --build "$root" "$out/backscatterd_${version}_$arch.deb"

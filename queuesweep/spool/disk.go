@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -244,12 +245,13 @@ func (d *dir) remove(name string) error {
 	return nil
 }
 
-// isInode tells whether a name of the folder's own file system is that inode.
-// A device is not asked for by its number, which another start may change.
+// isInode tells whether a name of the folder is that inode. The device is not
+// asked for: another start may give it another number, and in an overlay a file
+// may have another one than its folder.
 func (d *dir) isInode(name string, ino uint64) (bool, error) {
 	switch st, err := d.disk.Fstatat(d.fd, name); err {
 	case nil:
-		return st.Dev == d.dev && st.Ino == ino, nil
+		return st.Ino == ino, nil
 	case unix.ENOENT:
 		return false, nil
 	default:
@@ -269,15 +271,23 @@ func (d *dir) removeInode(name string, ino uint64) error {
 // renameInode renames, and where the call fails it looks whether it was made
 // all the same: a network file system may report a request that it repeats as
 // failed after the first one came through.
+//
+// Where the call succeeds it looks what was renamed. Who may write to the folder
+// can have put something else under the name since the file was locked, a link for
+// one: that is put back, and the error is ErrChanged.
 func (d *dir) renameInode(ino uint64, name string, to *dir, newname string, replace bool) error {
 	err := d.rename(name, to, newname, replace)
-	if err == nil {
+	if err != nil {
+		if made, _ := to.isInode(newname, ino); made {
+			return nil
+		}
+		return err
+	}
+	st, lookErr := d.disk.Fstatat(to.fd, newname)
+	if lookErr != nil || st.Ino == ino {
 		return nil
 	}
-	if made, _ := to.isInode(newname, ino); made {
-		return nil
-	}
-	return err
+	return errors.Join(fmt.Errorf("%s/%s: %w: it was replaced by somebody who takes no lock", d.path, name, ErrChanged), to.rename(newname, d, name, false))
 }
 
 func (d *dir) rename(name string, to *dir, newname string, replace bool) error {

@@ -100,7 +100,8 @@ func (s *Store) EachOwed(ctx context.Context, only func(id string) bool, yield f
 		return err
 	}
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
-	p := payer{store: s, notes: d, records: make(map[string]map[string]*Record)}
+	p := payer{store: s, notes: d, records: make(map[string]*records)}
+	defer p.close()
 	var errs []error
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {
@@ -117,7 +118,13 @@ func (s *Store) EachOwed(ctx context.Context, only func(id string) bool, yield f
 type payer struct {
 	store   *Store
 	notes   *dir
-	records map[string]map[string]*Record // by day, read once
+	records map[string]*records // by day, gone over once
+}
+
+func (p *payer) close() {
+	for _, r := range p.records {
+		r.close()
+	}
 }
 
 func (p *payer) pay(ctx context.Context, id string, yield func(context.Context, Owed) bool) error {
@@ -164,14 +171,14 @@ func (p *payer) claim(ctx context.Context, id string) (*Claim, *Record, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("removed store: %w", err)
 	}
-	claim, record, err := p.claimIn(day, id, n)
+	claim, record, err := p.claimIn(ctx, day, id, n)
 	if claim == nil {
 		day.qf.close()
 	}
 	return claim, record, err
 }
 
-func (p *payer) claimIn(day *Folder, id string, n note) (*Claim, *Record, error) {
+func (p *payer) claimIn(ctx context.Context, day *Folder, id string, n note) (*Claim, *Record, error) {
 	claim, err := Entry{Folder: day, Kind: Kind(n.Control[0]), ID: id}.Claim()
 	switch {
 	case errors.Is(err, ErrGone):
@@ -181,19 +188,27 @@ func (p *payer) claimIn(day *Folder, id string, n note) (*Claim, *Record, error)
 	case err != nil:
 		return nil, nil, fmt.Errorf("bounce of message %s: %w", id, err)
 	}
-	records, known := p.records[n.Day]
-	if !known {
-		if records, err = p.store.records(day); err != nil {
-			claim.Release()
-			return nil, nil, err
-		}
-		p.records[n.Day] = records
+	record, err := p.record(ctx, day, n.Day, id)
+	if err != nil {
+		claim.Release()
+		return nil, nil, err
 	}
-	record := records[id]
+	return claim, record, nil
+}
+
+func (p *payer) record(ctx context.Context, day *Folder, name, id string) (*Record, error) {
+	if p.records[name] == nil {
+		r, err := openRecords(ctx, day.qf)
+		if err != nil {
+			return nil, err
+		}
+		p.records[name] = r
+	}
+	record, err := p.records[name].of(id)
 	if record == nil {
 		record = &Record{ID: id}
 	}
-	return claim, record, nil
+	return record, err
 }
 
 // Owing are the ids of the messages that there is a note of: a bounce is owed,
@@ -251,15 +266,19 @@ func (s *Store) RecordsSince(ctx context.Context, since time.Time, yield func(*R
 		if err != nil {
 			return fmt.Errorf("removed store: %w", err)
 		}
-		records, err := s.records(day)
+		records, err := openRecords(ctx, day.qf)
 		day.qf.close()
 		if err != nil {
 			return err
 		}
-		for _, r := range records {
+		err = records.each(ctx, func(r *Record) {
 			if !r.Time.Before(since) {
 				yield(r)
 			}
+		})
+		records.close()
+		if err != nil {
+			return err
 		}
 	}
 	return nil

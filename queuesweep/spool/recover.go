@@ -33,9 +33,28 @@ func (u unended) need(path string) bool {
 	})
 }
 
+// UnendedError tells of interrupted changes that cannot be ended yet. They stay
+// in the journal, and their messages are not changed until they are; all others
+// may be.
+type UnendedError struct{ Changes []Unended }
+
+// Unended is one of them, and what keeps it.
+type Unended struct {
+	Ended
+	Err error // says what a person can do
+}
+
+func (e *UnendedError) Error() string {
+	errs := make([]error, len(e.Changes))
+	for i, u := range e.Changes {
+		errs[i] = u.Err
+	}
+	return errors.Join(errs...).Error()
+}
+
 // Recover finishes or undoes what a killed process has left, and returns how
-// many changes that were. What it cannot end stays in the journal and is an
-// error, unless the message is just locked.
+// many changes that were. What it cannot end is an *UnendedError, unless the
+// message is just locked.
 func (s *Store) Recover(ctx context.Context) (ended int, err error) {
 	fd, err := s.lock(ctx)
 	if err != nil {
@@ -46,13 +65,19 @@ func (s *Store) Recover(ctx context.Context) (ended int, err error) {
 	if err != nil {
 		return left.ended, err
 	}
-	var errs []error
+	var e UnendedError
 	for i, in := range left.intents {
-		if !errors.Is(left.why[i], ErrLocked) {
-			errs = append(errs, fmt.Errorf("message %s: a %s that was interrupted cannot be ended yet: %w (%s/%s)", in.ID, in.Op, left.why[i], s.Path, journalName))
+		if errors.Is(left.why[i], ErrLocked) {
+			continue
 		}
+		e.Changes = append(e.Changes, Unended{Ended{ID: in.ID, Op: in.Op, From: in.From.Control}, fmt.Errorf(
+			"message %s: a %s that was interrupted cannot be ended yet: %w (each run tries again, and leaves this message alone until then; where that folder is gone for good, put the message's files right by hand and take its line out of %s/%s)",
+			in.ID, in.Op, left.why[i], s.Path, journalName)})
 	}
-	return left.ended, errors.Join(errs...)
+	if len(e.Changes) > 0 {
+		return left.ended, &e
+	}
+	return left.ended, nil
 }
 
 // recover is called under the store's lock. Every case is told apart by which

@@ -1,9 +1,7 @@
 package spool
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -34,24 +32,9 @@ type Store struct {
 	named sync.Map
 }
 
-// Record says where a message in the store came from, and why it is there.
-type Record struct {
-	Time       time.Time `json:"time"`
-	ID         string    `json:"id"`
-	Queue      string    `json:"queue"`
-	Action     string    `json:"action"`
-	Rule       string    `json:"rule,omitempty"`
-	Reason     string    `json:"reason,omitempty"`
-	Run        string    `json:"run,omitempty"`
-	Sender     string    `json:"sender"`
-	Recipients []string  `json:"recipients"`
-	Status     string    `json:"status"`
-}
-
 const (
-	lockName    = "lock"
-	recordsName = "records.jsonl"
-	dayFormat   = "2006-01-02"
+	lockName  = "lock"
+	dayFormat = "2006-01-02"
 )
 
 // OpenStore opens the removed store, and makes the folder where its parent
@@ -230,80 +213,24 @@ func (s *Store) messagesOf(ctx context.Context, day string, yield func(Stored) e
 		return fmt.Errorf("removed store: %w", err)
 	}
 	defer f.qf.close()
-	records, err := s.records(f)
+	records, err := openRecords(ctx, f.qf)
 	if err != nil {
 		return err
 	}
+	defer records.close()
 	var stopped error
 	err = f.Entries(ctx, func(e Entry) error {
-		stopped = yield(Stored{Entry: e, Day: day, Record: records[e.ID]})
+		record, err := records.of(e.ID)
+		if err != nil {
+			return err
+		}
+		stopped = yield(Stored{Entry: e, Day: day, Record: record})
 		return stopped
 	})
 	if stopped != nil {
 		return stopped
 	}
 	return errors.Join(err, dayDone())
-}
-
-// records reads what is known of a day's messages; of several lines about one
-// message the last counts. A line that is damaged is passed over: the message
-// is then without a record, which whoever needs it reports.
-func (s *Store) records(day *Folder) (map[string]*Record, error) {
-	data, err := readFile(day.qf, recordsName)
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("removed store: %w", err)
-	}
-	out := make(map[string]*Record)
-	for line := range bytes.Lines(data) {
-		r := new(Record)
-		if json.Unmarshal(line, r) == nil {
-			out[r.ID] = r
-		}
-	}
-	return out, nil
-}
-
-// endsLine tells whether a file of ours is empty, not there, or ends a line.
-func endsLine(d *dir, name string) (bool, error) {
-	fd, err := d.disk.Openat(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err == unix.ENOENT {
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("open %s/%s: %w", d.path, name, err)
-	}
-	defer d.disk.Close(fd)
-	st, err := d.disk.Fstat(fd)
-	if err != nil || st.Size == 0 {
-		return true, err
-	}
-	last := make([]byte, 1)
-	if _, err := d.disk.Pread(fd, last, st.Size-1); err != nil {
-		return false, fmt.Errorf("read %s/%s: %w", d.path, name, err)
-	}
-	return last[0] == '\n', nil
-}
-
-func (s *Store) writeRecords(day *Folder, records []Record) error {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	for _, r := range records {
-		if err := enc.Encode(r); err != nil {
-			return fmt.Errorf("record of message %s: %w", r.ID, err)
-		}
-	}
-	whole, err := endsLine(day.qf, recordsName)
-	if err == nil {
-		data := buf.Bytes()
-		if !whole { // the last record was cut short: it must not take the next one along
-			data = slices.Insert(data, 0, '\n')
-		}
-		err = s.appendFile(day.qf, recordsName, unix.O_APPEND, data)
-	}
-	if err != nil {
-		return fmt.Errorf("removed store: %w%s", err, hint(err))
-	}
-	return nil
 }
 
 // days are the names of the store's day folders, oldest first.

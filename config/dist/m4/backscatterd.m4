@@ -11,9 +11,11 @@ dnl the filter is away; without it mail passes.
 dnl
 dnl Put it behind the filters that mark spam, and above the MAILER lines.
 dnl
-dnl It connects for at most 10 seconds (C), waits 10 seconds for each part of a
-dnl message to be taken (S) and to be answered (R), and a minute for the answer to
-dnl the whole of it (E).
+dnl Connecting (C) may take 10 seconds, in which TCP has tried three times: of a
+dnl filter whose host is down, each message would wait sendmail's five minutes
+dnl else. Each part of a message has 10 seconds to be taken (S) and to be answered
+dnl (R), and the whole of it a minute for its verdict (E), in which a name server
+dnl may be asked.
 dnl
 divert(0)
 VERSIONID(`backscatterd.m4')

@@ -12,6 +12,10 @@
 //     open namespaces, and where it needs no network no sockets but unix ones
 //     (seccomp).
 //
+// io_uring is among what is forbidden. Its requests are made by the kernel and
+// pass the filter by: a socket that no system call may open, a ring still could.
+// So a confined daemon reads files by plain system calls.
+//
 // The seccomp filter names what is forbidden, not what is allowed: a call that a
 // later Go runtime begins to make must not stop mail. It answers with an error
 // and never kills. The systemd units put systemd's list of allowed calls on top.
@@ -42,6 +46,7 @@ import (
 // right, also if it is made later.
 type Rights struct {
 	Read       []string // files, and folders with all that is below
+	List       []string // folders: the names of what is below, not the contents
 	Change     []string // folders below which everything may be read, made, written, moved and removed
 	Bind       []uint16 // TCP ports to listen on
 	Connect    []uint16 // TCP ports to connect to
@@ -62,6 +67,11 @@ func (r Rights) Lacks(others Rights) (lacks []string) {
 			lacks = append(lacks, "to read "+p)
 		}
 	}
+	for _, p := range others.List {
+		if !slices.Contains(r.List, p) && !slices.Contains(r.Read, p) && !slices.Contains(r.Change, p) {
+			lacks = append(lacks, "to list "+p)
+		}
+	}
 	for _, p := range others.Connect {
 		if !r.ConnectAny && !slices.Contains(r.Connect, p) {
 			lacks = append(lacks, fmt.Sprintf("to connect to port %d", p))
@@ -69,6 +79,19 @@ func (r Rights) Lacks(others Rights) (lacks []string) {
 	}
 	if others.ConnectAny && !r.ConnectAny {
 		lacks = append(lacks, "to connect to any port")
+	}
+	for _, p := range others.Bind {
+		if !slices.Contains(r.Bind, p) {
+			lacks = append(lacks, fmt.Sprintf("to listen on port %d", p))
+		}
+	}
+	if others.Network && !r.Network {
+		lacks = append(lacks, "to use the network")
+	}
+	for _, c := range others.Keep {
+		if !slices.Contains(r.Keep, c) {
+			lacks = append(lacks, fmt.Sprintf("capability %d, see capabilities(7)", c))
+		}
 	}
 	return lacks
 }

@@ -46,7 +46,7 @@ type tried struct {
 	Outcomes map[string]string // "" where it worked
 }
 
-// tryAll tries everything, on folders read, change and other of dir.
+// tryAll tries everything, on folders read, list, change and other of dir.
 func tryAll(dir string) map[string]string {
 	out := make(map[string]string)
 	try := func(what string, err error) {
@@ -68,7 +68,7 @@ func tryAll(dir string) map[string]string {
 		}
 		return err
 	}
-	for _, folder := range []string{"read", "change", "other"} {
+	for _, folder := range []string{"read", "list", "change", "other"} {
 		_, err := os.ReadFile(path(folder, "file"))
 		try("read in "+folder, err)
 		try("write in "+folder, write(path(folder, "file")))
@@ -118,7 +118,7 @@ func tryAll(dir string) map[string]string {
 // confined runs the process with these rights.
 func confined(t *testing.T, r Rights, dir string, args ...string) tried {
 	t.Helper()
-	for _, name := range []string{"read", "change", "change2", "other"} {
+	for _, name := range []string{"read", "list", "change", "change2", "other"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestConfined(t *testing.T) {
 	for _, network := range []bool{false, true} {
 		t.Run(fmt.Sprintf("network %v", network), func(t *testing.T) {
 			dir := t.TempDir()
-			r := Rights{Read: []string{filepath.Join(dir, "read"), "/proc/self"}, Change: []string{filepath.Join(dir, "change"), filepath.Join(dir, "change2"), filepath.Join(dir, "absent")},
+			r := Rights{Read: []string{filepath.Join(dir, "read"), "/proc/self"}, List: []string{filepath.Join(dir, "list")}, Change: []string{filepath.Join(dir, "change"), filepath.Join(dir, "change2"), filepath.Join(dir, "absent")},
 				Network: network, Keep: []int{unix.CAP_CHOWN}}
 			const mine, others = "20111", "20112"
 			if network {
@@ -167,7 +167,8 @@ func TestConfined(t *testing.T) {
 			want := map[string]string{"write in change": "", "read in change": "", "make in change": "", "remove": "", "unix socket": "", "read in read": ""}
 			if got.State.Landlock > 0 {
 				for what, outcome := range map[string]string{
-					"write in read": "EACCES", "make in read": "EACCES", "list read": "", "list other": "EACCES", "read in other": "EACCES",
+					"write in read": "EACCES", "make in read": "EACCES", "list read": "", "list other": "EACCES",
+					"list list": "", "read in list": "EACCES", "write in list": "EACCES", "make in list": "EACCES", "read in other": "EACCES",
 					"write in other": "EACCES", "make in other": "EACCES", "move between": "", "link out": "EACCES", "own status": "",
 				} {
 					want[what] = outcome
@@ -237,9 +238,15 @@ func TestAnothersNote(t *testing.T) {
 }
 
 func TestLacks(t *testing.T) {
-	has := Rights{Read: []string{"/etc"}, Change: []string{"/q"}, Connect: []uint16{25}}
-	got := has.Lacks(Rights{Read: []string{"/etc", "/q", "/usr"}, Change: []string{"/q", "/etc"}, Connect: []uint16{25, 53}})
-	if want := []string{"to change /etc", "to read /usr", "to connect to port 53"}; !slices.Equal(got, want) {
+	has := Rights{Read: []string{"/etc"}, List: []string{"/var"}, Change: []string{"/q"}, Connect: []uint16{25}, Bind: []uint16{8890}, Keep: []int{unix.CAP_CHOWN}}
+	got := has.Lacks(Rights{
+		Read: []string{"/etc", "/q", "/usr"}, List: []string{"/var", "/etc", "/q", "/srv"}, Change: []string{"/q", "/etc"}, Connect: []uint16{25, 53}, Bind: []uint16{8890, 9780},
+		Network: true, Keep: []int{unix.CAP_CHOWN, unix.CAP_NET_BIND_SERVICE},
+	})
+	if want := []string{"to change /etc", "to read /usr", "to list /srv", "to connect to port 53", "to listen on port 9780", "to use the network", "capability 10, see capabilities(7)"}; !slices.Equal(got, want) {
 		t.Errorf("lacks %q, want %q", got, want)
+	}
+	if got := has.Lacks(has); len(got) > 0 {
+		t.Errorf("of what it has, it lacks %q", got)
 	}
 }

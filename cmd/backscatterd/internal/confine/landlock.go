@@ -12,7 +12,8 @@ import (
 // The rights of landlock, see landlock(7).
 const (
 	readFile  = unix.LANDLOCK_ACCESS_FS_READ_FILE
-	readAll   = readFile | unix.LANDLOCK_ACCESS_FS_READ_DIR
+	list      = unix.LANDLOCK_ACCESS_FS_READ_DIR
+	readAll   = readFile | list
 	execute   = unix.LANDLOCK_ACCESS_FS_EXECUTE | readFile
 	changeAll = readAll | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
 		unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
@@ -75,7 +76,7 @@ type ruleset uintptr
 
 func (s ruleset) allow(self string, r Rights, net bool) error {
 	err := s.paths(execute, append(interpreter(self), self)...)
-	err = errors.Join(err, s.paths(readAll, r.Read...), s.paths(changeAll, r.Change...))
+	err = errors.Join(err, s.paths(readAll, r.Read...), s.paths(list, r.List...), s.paths(changeAll, r.Change...))
 	if net {
 		err = errors.Join(err, s.ports(unix.LANDLOCK_ACCESS_NET_BIND_TCP, r.Bind), s.ports(unix.LANDLOCK_ACCESS_NET_CONNECT_TCP, r.Connect))
 	}

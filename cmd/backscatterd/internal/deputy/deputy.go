@@ -11,7 +11,8 @@
 //   - a submission from the null sender to one address, of a message in an open
 //     file.
 //
-// Each request is a connection of its own. Closing it early kills the sendmail
+// Each request is a connection of its own, and so many at a time are dealt with
+// as a daemon could need. Closing it early kills the sendmail
 // that works on it. A deputy ends with the daemon that started it. Where systemd
 // starts both, the daemon connects to a socket unit instead, and the deputy is
 // started for each request: so the daemon's unit can be closed, while sendmail
@@ -78,8 +79,8 @@ func At(path string) *Deputy {
 	}}
 }
 
-// Start starts a deputy, a process of the program's that calls Serve on its
-// standard input, and returns the descriptor to reach it by: see Reach.
+// Start starts a deputy, a process of the program's that calls ServeStanding on
+// its standard input, and returns the descriptor to reach it by: see Reach.
 func Start(cmd *exec.Cmd) (fd int, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -113,14 +114,14 @@ func Reach(fd int) *Deputy {
 			unix.Close(pair[0])
 			return nil, fmt.Errorf("%w (it has ended: restart the daemon)", err)
 		}
-		return conn(pair[0])
+		end := os.NewFile(uintptr(pair[0]), "deputy")
+		defer end.Close()
+		return conn(end)
 	}}
 }
 
-// conn takes over a descriptor.
-func conn(fd int) (*net.UnixConn, error) {
-	f := os.NewFile(uintptr(fd), "deputy")
-	defer f.Close()
+// conn is a connection on a descriptor of its own.
+func conn(f *os.File) (*net.UnixConn, error) {
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err

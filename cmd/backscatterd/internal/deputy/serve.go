@@ -15,17 +15,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Serve is a deputy's life, on the socket that it got as its standard input:
-// either the one of Start, over which connections come, or a connection. It ends
-// with the last one.
-func Serve(ctx context.Context, stdin *os.File, w Work) error {
-	fd := int(stdin.Fd())
-	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_SEQPACKET {
-		return errors.New("standard input is no packet socket: this command is started by the daemon, or by systemd")
+// maxAtOnce bounds the requests that are dealt with at the same time, and so the
+// processes and descriptors that a daemon gone mad could have. The next ones wait.
+// A daemon makes one at a time for each run.
+const maxAtOnce = 32
+
+// ServeConnection deals with the one request of the connection that the deputy got
+// as its standard input, from systemd.
+func ServeConnection(ctx context.Context, stdin *os.File, w Work) error {
+	if err := isPacketSocket(stdin); err != nil {
+		return err
 	}
+	c, err := conn(stdin)
+	if err != nil {
+		return err
+	}
+	w.first(ctx, c)
+	return nil
+}
+
+// ServeStanding deals with the requests of connections that come over the socket
+// of Start, which the deputy got as its standard input. It ends with the daemon,
+// which has the other end, and after the last request. A packet that is no
+// connection is passed over.
+func ServeStanding(ctx context.Context, stdin *os.File, w Work) error {
+	if err := isPacketSocket(stdin); err != nil {
+		return err
+	}
+	fd := int(stdin.Fd())
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	buf, rights := make([]byte, maxPacket), make([]byte, unix.CmsgSpace(4))
+	free := make(chan struct{}, maxAtOnce)
+	buf, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	for {
 		n, roob, _, _, err := unix.Recvmsg(fd, buf, rights, unix.MSG_CMSG_CLOEXEC)
 		switch {
@@ -33,37 +54,35 @@ func Serve(ctx context.Context, stdin *os.File, w Work) error {
 			continue
 		case err != nil:
 			return err
-		case n == 0:
-			return nil
 		}
 		came := received(rights[:roob])
-		if n > 1 { // a request: this is a connection itself
-			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-			if err != nil {
-				return err
-			}
-			c, err := conn(dup)
-			if err != nil {
-				return err
-			}
-			w.serve(ctx, c, buf[:n], came)
-			return nil
-		}
 		if came == nil {
+			if n == 0 && hungUp(fd) { // an empty packet looks the same
+				return nil
+			}
 			continue
 		}
-		c, err := conn(dupAndClose(came))
+		c, err := conn(came)
+		came.Close()
 		if err != nil {
 			continue
 		}
-		serving.Go(func() { w.first(ctx, c) })
+		free <- struct{}{}
+		serving.Go(func() { w.first(ctx, c); <-free })
 	}
 }
 
-func dupAndClose(f *os.File) int {
-	defer f.Close()
-	fd, _ := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	return fd
+func hungUp(fd int) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(poll, 0)
+	return n > 0 && err == nil && poll[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+}
+
+func isPacketSocket(f *os.File) error {
+	if kind, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_SEQPACKET {
+		return errors.New("standard input is no packet socket: this command is started by the daemon, or by systemd")
+	}
+	return nil
 }
 
 // received is the file that came with a packet, nil if none did. Any more are
@@ -120,12 +139,19 @@ func (w Work) serve(ctx context.Context, c *net.UnixConn, packet []byte, message
 	if err != nil {
 		a.Error = fmt.Sprintf("%.2000s", err.Error())
 	}
-	reply, err := json.Marshal(a)
-	if err == nil {
-		c.Write(reply)
-	}
+	reply(c, a)
 	c.CloseRead()
 	<-watched
+}
+
+// replyTime bounds how long an answer waits for its reader.
+const replyTime = 10 * time.Second
+
+func reply(c *net.UnixConn, a answer) {
+	if packet, err := json.Marshal(a); err == nil {
+		c.SetWriteDeadline(time.Now().Add(replyTime))
+		c.Write(packet)
+	}
 }
 
 // maxAddress is above what RFC 5321 §4.5.3.1 grants a path.
@@ -148,6 +174,10 @@ func (w Work) do(ctx context.Context, packet []byte, message *os.File) ([]byte, 
 	case "submit":
 		if message == nil {
 			return nil, errors.New("no message came with the request")
+		}
+		// sendmail would wait for the end of anything else.
+		if info, err := message.Stat(); err != nil || !info.Mode().IsRegular() {
+			return nil, errors.Join(err, errors.New("what came with the request is no file"))
 		}
 		if !oneAddress(r.To) {
 			return nil, fmt.Errorf("%.100q is not one address", r.To)

@@ -68,37 +68,110 @@ func TestLetter(t *testing.T) {
 	}
 }
 
-// Nobody is told twice and no time is left out, whatever fails in between.
+// Nobody is told twice and no time is left out, whatever fails in between; who can
+// be told does not wait for who cannot.
 func TestRound(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "state", "digest.json")
 	var told []string
 	fail := map[string]bool{}
-	r := Round{File: file, To: []string{"a", "b"}, Send: func(_ context.Context, to string, from, until time.Time) error {
+	r := Round{File: filepath.Join(t.TempDir(), "state", "digest.json"), To: []string{"a", "b"}}
+	r.Send = func(_ context.Context, to string, from, until time.Time) error {
 		if fail[to] {
 			return errors.New("no")
 		}
 		told = append(told, fmt.Sprintf("%s %d-%d", to, from.Hour(), until.Hour()))
 		return nil
-	}}
+	}
 	at := func(hour int) time.Time { return time.Date(2026, 11, 25, hour, 0, 0, 0, time.UTC) }
-	run := func(hour int, wantErr bool) {
-		t.Helper()
-		if err := r.Run(t.Context(), at(hour)); (err != nil) != wantErr {
-			t.Errorf("at %d: %v", hour, err)
+	for _, step := range []struct {
+		hour  int
+		again bool   // no digest is due
+		fails string // who cannot be told
+		to    string
+		want  string
+		waits bool
+	}{
+		{hour: 1, again: true, to: "a b"}, // the first one begins here
+		{hour: 2, to: "a b", want: "a 1-2, b 1-2"},
+		{hour: 2, to: "a b"}, // the same moment
+		{hour: 3, fails: "a", to: "a b", want: "b 2-3", waits: true},
+		{hour: 4, again: true, fails: "a", to: "a b", waits: true},
+		{hour: 5, fails: "a", to: "a b", want: "b 3-5", waits: true},
+		{hour: 6, again: true, to: "a b", want: "a 2-3"}, // as it was due
+		{hour: 7, again: true, to: "a b"},
+		{hour: 8, to: "a b", want: "a 3-8, b 5-8"},
+		{hour: 9, to: "a b c", want: "a 8-9, b 8-9, c 8-9"},
+		{hour: 10, fails: "c", to: "b c", want: "b 9-10", waits: true},
+		{hour: 11, to: "b", want: "b 10-11"},            // c is told no more
+		{hour: 12, to: "b c", want: "b 11-12, c 11-12"}, // and begins anew
+		{hour: 7, to: "b c"},                            // the clock was set back
+		{hour: 13, to: "b c", want: "b 12-13, c 12-13"},
+	} {
+		told, fail, r.To = nil, map[string]bool{step.fails: true}, strings.Fields(step.to)
+		run := r.Run
+		if step.again {
+			run = r.Again
+		}
+		err := run(t.Context(), at(step.hour))
+		s, read := ReadState(r.File)
+		if read != nil {
+			t.Fatal(read)
+		}
+		if got := strings.Join(told, ", "); got != step.want || (err != nil) != step.waits || s.Pending() != step.waits {
+			t.Errorf("at %d: told %q, want %q; error %v, pending %v, want %v", step.hour, got, step.want, err, s.Pending(), step.waits)
 		}
 	}
+}
+
+// A process that ends between handing over and writing that down sends the same
+// once more, of the same time, so under the same Message-ID. A broken state is no
+// digest of all time.
+func TestRoundCrash(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "digest.json")
+	var told []string
+	crash := errors.New("crash")
+	r := Round{File: file, To: []string{"a"}, Send: func(_ context.Context, to string, from, until time.Time) error {
+		told = append(told, fmt.Sprintf("%d-%d", from.Minute(), until.Minute()))
+		return crash // as far as the state can tell
+	}}
+	at := func(minute int) time.Time { return until.Add(time.Duration(minute) * time.Minute) }
 	if _, err := r.Begin(at(1)); err != nil {
 		t.Fatal(err)
 	}
-	run(2, false)
-	fail["a"] = true
-	run(3, true)
-	run(4, true)
-	fail["a"] = false
-	run(5, false)
-	run(5, false)
-	want := "a 1-2, b 1-2, b 2-3, a 2-3, a 3-5, b 3-5"
-	if got := strings.Join(told, ", "); got != want {
-		t.Errorf("told %s\nwant %s", got, want)
+	for _, minute := range []int{2, 3} {
+		if err := r.Run(t.Context(), at(minute)); !errors.Is(err, crash) {
+			t.Fatal(err)
+		}
+	}
+	crash = nil
+	if err := r.Again(t.Context(), at(4)); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(told, ", "); got != "1-2, 1-2, 1-2" {
+		t.Errorf("told %s", got)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Run(t.Context(), at(9)); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("a broken state: %v", err)
+	}
+}
+
+// Two at the same time tell nobody twice.
+func TestRoundLock(t *testing.T) {
+	r := Round{File: filepath.Join(t.TempDir(), "digest.json"), To: []string{"a"}}
+	n := 0
+	r.Send = func(ctx context.Context, _ string, _, _ time.Time) error {
+		n++
+		if err := r.Run(ctx, until.Add(time.Hour)); err == nil || !strings.Contains(err.Error(), "another") {
+			t.Errorf("a second one: %v", err)
+		}
+		return nil
+	}
+	if _, err := r.Begin(until.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Run(t.Context(), until); err != nil || n != 1 {
+		t.Errorf("told %d times, %v", n, err)
 	}
 }

@@ -30,7 +30,15 @@ type Report struct {
 
 	Sweeps, Limited int
 	rules           map[string]*Rule
-	failures        int
+	failures, turn  int
+	undone          map[string]undo // by queue id
+}
+
+// undo is what would bring a message back, of what was done to it last.
+type undo struct {
+	rule    string
+	release bool // else restore
+	turn    int
 }
 
 // Rule is what one rule did, "" for what was done by hand.
@@ -43,7 +51,7 @@ type Rule struct {
 
 // NewReport makes one that knows of nothing yet.
 func NewReport(host string, from, until time.Time) *Report {
-	return &Report{Host: host, From: from, Until: until, Command: "backscatterd", rules: make(map[string]*Rule)}
+	return &Report{Host: host, From: from, Until: until, Command: "backscatterd", rules: make(map[string]*Rule), undone: make(map[string]undo)}
 }
 
 // toldFailures is how many failed messages are named.
@@ -73,25 +81,20 @@ func (r *Report) Add(e queuesweep.AuditEntry) {
 			r.Problem("message " + word(e.ID) + " could not be dealt with (" + word(string(e.Action)) + "): " + e.Error)
 		}
 	case e.Result.Result == queuesweep.Done:
-		r.undo(rl, e)
+		r.undo(e)
 	}
 }
 
 // undo keeps what can be brought back: the last thing that was done to a message
 // counts.
-func (r *Report) undo(rl *Rule, e queuesweep.AuditEntry) {
-	if !isID(e.ID) {
-		return
-	}
-	for _, other := range r.rules {
-		other.Restore = slices.DeleteFunc(other.Restore, func(id string) bool { return id == e.ID })
-		other.Release = slices.DeleteFunc(other.Release, func(id string) bool { return id == e.ID })
-	}
-	switch e.Action {
-	case "move", "bounce":
-		rl.Restore = append(rl.Restore, e.ID)
-	case "hold":
-		rl.Release = append(rl.Release, e.ID)
+func (r *Report) undo(e queuesweep.AuditEntry) {
+	switch {
+	case !isID(e.ID):
+	case e.Action == "move" || e.Action == "bounce" || e.Action == "hold":
+		r.turn++
+		r.undone[e.ID] = undo{rule: e.Rule, release: e.Action == "hold", turn: r.turn}
+	default:
+		delete(r.undone, e.ID)
 	}
 }
 
@@ -107,6 +110,18 @@ func (r *Report) Problem(text string) { r.Problems = append(r.Problems, text) }
 func (r *Report) finish() {
 	if r.rules == nil {
 		return
+	}
+	for _, rl := range r.rules {
+		rl.Restore, rl.Release = nil, nil
+	}
+	inTurn := func(a, b string) int { return cmp.Compare(r.undone[a].turn, r.undone[b].turn) }
+	for _, id := range slices.SortedFunc(maps.Keys(r.undone), inTurn) {
+		u := r.undone[id]
+		if rl := r.rules[u.rule]; u.release {
+			rl.Release = append(rl.Release, id)
+		} else {
+			rl.Restore = append(rl.Restore, id)
+		}
 	}
 	r.Rules = r.Rules[:0]
 	for _, rl := range r.rules {

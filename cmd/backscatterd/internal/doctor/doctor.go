@@ -2,7 +2,8 @@
 // queues, the filter, and tells what is wrong and what to do about it.
 //
 // It promises to change nothing: it reads, it runs sendmail once in its test
-// mode to be told how it was built, and it opens one connection to the filter.
+// mode to be told how it was built, it asks systemd what its units are, and it
+// opens one connection to the filter.
 // What it may not see it says, with the reason.
 package doctor
 
@@ -17,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/backscatterd/backscatterd/config"
 	"github.com/backscatterd/backscatterd/milter/ledger"
@@ -54,6 +57,9 @@ type Options struct {
 	// Cron are files, and folders of files, in which calls of qtool.pl may be.
 	Cron []string
 	Now  time.Time
+	// Systemctl is the command that asks systemd, "" where it does not run the
+	// program with this configuration.
+	Systemctl string
 	// Ledger asks the ledger's server, where the configuration names one; nil
 	// asks nobody.
 	Ledger func(context.Context) (ledger.Status, error)
@@ -96,6 +102,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	x.audit()
 	x.schedules()
 	x.rules()
+	x.units(ctx)
 	x.leftovers()
 	x.kernel()
 	return x.findings
@@ -151,6 +158,7 @@ func (x *examination) configuration() {
 			"there is no %s: the built-in defaults hold, with %s", config.DefaultPath, count(len(x.Rules), "rule"))
 	} else {
 		x.ok("configuration", "%s, %s", from, count(len(x.Rules), "rule"))
+		x.closed(from)
 	}
 	switch {
 	case len(x.Rules) == 0:
@@ -160,6 +168,16 @@ func (x *examination) configuration() {
 			"scheduled sweeps only say what they would do")
 	default:
 		x.ok("dry run", "off: scheduled sweeps act")
+	}
+}
+
+// closed looks whether others than its owner may change the configuration: it
+// names the program that root runs for sendmail.
+func (x *examination) closed(file string) {
+	var st unix.Stat_t
+	if unix.Stat(file, &st) == nil && (st.Mode&0o022 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid())) {
+		x.fail("configuration", "Who can change it can have root run any program:\n  chown root "+file+" && chmod go-w "+file,
+			"%s can be changed by others (owner %s, mode %04o)", file, userName(st.Uid), st.Mode&0o7777)
 	}
 }
 

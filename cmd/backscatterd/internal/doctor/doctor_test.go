@@ -38,6 +38,9 @@ type world struct {
 	toml string
 	cf   string
 	cron []string
+	// systemctl is what systemd says of the units, "" where it does not run.
+	systemctl string
+	mode      os.FileMode // of the configuration
 }
 
 const (
@@ -46,7 +49,7 @@ DZ8.17.1
 O QueueDirectory=ROOT/mqueue
 O InputMailFilters=spamass,backscatterd
 Xspamass, S=local:ROOT/spamass.sock, F=, T=C:15m;S:4m;R:4m;E:10m
-Xbackscatterd, S=unix:ROOT/run/milter.sock, T=C:30s;S:10s;R:10s;E:1m
+Xbackscatterd, S=unix:ROOT/run/milter.sock, T=C:10s;S:10s;R:10s;E:1m
 `
 	rightTOML = `[queue]
 sendmail_cf = "ROOT/sendmail.cf"
@@ -75,7 +78,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	w := &world{t: t, root: root, toml: rightTOML + oneRule, cf: rightCF, cron: []string{"ROOT/cron.d", "ROOT/crontab"}}
+	w := &world{t: t, root: root, mode: 0o600, toml: rightTOML + oneRule, cf: rightCF, cron: []string{"ROOT/cron.d", "ROOT/crontab"}}
 	for name, mode := range map[string]os.FileMode{".": 0o755, "mqueue": 0o700, "run": 0o755, "cron.d": 0o755} {
 		w.folder(name, mode)
 	}
@@ -146,7 +149,7 @@ func (w *world) ledger(s ledger.Status) {
 
 // examine is what doctor says, without what is the machine's.
 func (w *world) examine() string {
-	w.file("b.toml", w.toml, 0o600)
+	w.file("b.toml", w.toml, w.mode)
 	w.file("sendmail.cf", w.cf, 0o644)
 	if w.cf == "" {
 		w.check(os.Remove(w.path("sendmail.cf")))
@@ -157,6 +160,11 @@ func (w *world) examine() string {
 		o.Places, o.PlacesErr = spool.PlacesAt(o.Config.Queue.Directories)
 	} else if o.Config != nil {
 		o.Places, o.PlacesErr = spool.PlacesOf(o.Config.Queue.SendmailCF)
+	}
+	if w.systemctl != "" {
+		w.file("units", w.systemctl, 0o644)
+		w.file("systemctl", "#!/bin/sh\nexec cat ROOT/units\n", 0o755)
+		o.Systemctl = w.path("systemctl")
 	}
 	for _, c := range w.cron {
 		o.Cron = append(o.Cron, strings.ReplaceAll(c, "ROOT", w.root))
@@ -213,6 +221,7 @@ func TestWorlds(t *testing.T) {
 			w.check(os.Chmod(w.path("run"), 0o700))
 		},
 		"unsafe": func(w *world) {
+			w.mode = 0o664
 			w.milter()
 			w.check(os.Chmod(w.path("run"), 0o777))
 			w.folder("keys", 0o777)
@@ -247,6 +256,11 @@ when = 'state == "held" && status contains "spam"'
 			w.file("crontab", "# none\n\n*/5 * * * * root /usr/share/sendmail/qtool.pl -d /q\n", 0o644)
 		},
 		"wrong-configuration": func(w *world) { w.toml = "[sweep]\ndry_ran = true\n" },
+		"digest-waits": func(w *world) {
+			w.toml += "[digest]\nto = [\"root\", \"boss@example.com\"]\nstate = \"ROOT/digest.json\"\n"
+			w.file("digest.json", `{"until":"2026-11-25T00:00:00Z","people":{"root":{"until":"2026-11-25T00:00:00Z"},`+
+				`"boss@example.com":{"until":"2026-11-23T00:00:00Z","sending":"2026-11-24T00:00:00Z"}}}`, 0o600)
+		},
 		"nothing-there": func(w *world) {
 			w.cf = ""
 			w.check(os.Remove(w.path("sendmail")))

@@ -36,7 +36,7 @@ func (x *examination) ourLine(listen socket.Address) (filterLine, bool) {
 // mcLine is the line of sendmail.mc that makes a right X line.
 func (x *examination) mcLine() string {
 	return "Put this line into sendmail.mc, ahead of the MAILER lines, build sendmail.cf (make -C /etc/mail) and restart sendmail:\n" +
-		"  INPUT_MAIL_FILTER(`backscatterd', `S=" + x.Milter.Listen + ", T=C:30s;S:10s;R:10s;E:1m')dnl"
+		"  INPUT_MAIL_FILTER(`backscatterd', `S=" + x.Milter.Listen + ", T=C:10s;S:10s;R:10s;E:1m')dnl"
 }
 
 func (x *examination) filterLine() {

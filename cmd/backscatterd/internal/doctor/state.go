@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/backscatterd/backscatterd/cmd/backscatterd/internal/digest"
 	"github.com/backscatterd/backscatterd/milter/keyring"
 	"github.com/backscatterd/backscatterd/milter/ledger"
 	"github.com/backscatterd/backscatterd/queuesweep"
@@ -282,4 +283,23 @@ func (x *examination) schedules() {
 		tell("sweep", spec, count(seen[spec], "rule")+" at")
 	}
 	tell("purge", x.Store.Purge, "of what was removed more than "+x.Store.Keep.String()+" ago, at")
+	if x.Digest.On() {
+		tell("digest", x.Digest.Schedule, "to "+strings.Join(x.Digest.To, ", ")+" at")
+		x.digest()
+	}
+}
+
+// digest tells whether one waits to be taken.
+func (x *examination) digest() {
+	const check = "digest"
+	s, err := digest.ReadState(x.Digest.State)
+	if err != nil {
+		x.cannot(check, "", err)
+		return
+	}
+	for _, to := range x.Digest.To {
+		if since := s.People[to].Sending; !since.IsZero() {
+			x.warn(check, "The daemon tries again every ten minutes, and its log says why it was not taken. Now:\n  backscatterd digest --send", "%s has not got the one of %s", to, since.In(x.Now.Location()).Format("2006-01-02 15:04 MST"))
+		}
+	}
 }

@@ -35,6 +35,7 @@ func (b *Board) Handler(hosts []string) http.Handler {
 	}))
 	mux.HandleFunc("/{$}", b.page)
 	mux.HandleFunc("/queue.svg", b.queuePicture)
+	mux.HandleFunc("/queue-narrow.svg", b.narrowQueuePicture)
 	mux.HandleFunc("/bounces.svg", b.bouncesPicture)
 	mux.HandleFunc("/style.css", still("text/css; charset=utf-8", styleSheet))
 	mux.HandleFunc("/icon.svg", still("image/svg+xml", icon))

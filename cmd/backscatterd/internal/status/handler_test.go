@@ -68,7 +68,7 @@ func TestHostAndMethod(t *testing.T) {
 		"mx.example:80": 200, "192.0.2.7": 200,
 		"": 403, "attacker.example": 403, "localhost.attacker.example": 403, "127.0.0.1.attacker.example:9780": 403, "192.0.2.8": 403, "0.0.0.0": 403, "[::]": 403, "2130706433": 403,
 	} {
-		for _, path := range []string{"/", "/metrics", "/healthz", "/queue.svg", "/bounces.svg", "/style.css"} {
+		for _, path := range []string{"/", "/metrics", "/healthz", "/queue.svg", "/queue-narrow.svg", "/bounces.svg", "/style.css"} {
 			if got := ask(h, "GET", path, host); got.Code != want {
 				t.Errorf("GET %s for %q: %d, want %d", path, host, got.Code, want)
 			}
@@ -103,7 +103,7 @@ func TestHeaders(t *testing.T) {
 // What comes from mail is text, whatever it is.
 func TestEscapes(t *testing.T) {
 	h := testBoard(t).Handler(nil)
-	for _, path := range []string{"/", "/queue.svg", "/bounces.svg"} {
+	for _, path := range []string{"/", "/queue.svg", "/queue-narrow.svg", "/bounces.svg"} {
 		body := ask(h, "GET", path, "localhost").Body.String()
 		for _, bad := range []string{"<script", "<img src=x", "onerror=alert(1)>", "\x1b", "\u202e", "\r"} {
 			if strings.Contains(body, bad) {

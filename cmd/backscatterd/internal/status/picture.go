@@ -43,10 +43,17 @@ func (p *picture) text(class string, x, y float64, text string) {
 	fmt.Fprintf(p, `<text class="%s" x="%.3f%%" y="%.1f">%s</text>`, class, x, y, html.EscapeString(text))
 }
 
-// clipped is a text that ends where its width does.
-func (p *picture) clipped(class string, x, y, w, h float64, text string) {
+// clipped is a text that ends where its width does. Of one that has more
+// characters than most, the middle is left out: names of hosts differ at the front,
+// and tell whose they are at the end.
+func (p *picture) clipped(class string, x, y, w, h float64, text string, most int) {
+	shown := []rune(text)
+	if len(shown) > most {
+		end := most / 2
+		shown = append(append(shown[:most-end-1:most-end-1], '…'), shown[len(shown)-end:]...)
+	}
 	fmt.Fprintf(p, `<svg x="%.3f%%" y="%.1f" width="%.3f%%" height="%.1f"><text class="%s" x="0" y="%.1f">%s<title>%s</title></text></svg>`,
-		x, y, w, h, class, h-6, html.EscapeString(text), html.EscapeString(text))
+		x, y, w, h, class, h-6, html.EscapeString(string(shown)), html.EscapeString(text))
 }
 
 func (p *picture) serve(w http.ResponseWriter) {
@@ -83,7 +90,7 @@ func newHeat(s queuesweep.Survey) heat {
 			}
 			continue
 		}
-		h.Rows = append(h.Rows, heatRow{Short(c.Key, 60), c.Total, c.Ages[:]})
+		h.Rows = append(h.Rows, heatRow{Short(c.Key, 120), c.Total, c.Ages[:]})
 	}
 	if rest.Total > 0 {
 		h.Rows = append(h.Rows, rest)
@@ -109,35 +116,65 @@ func (h heat) level(n int) int {
 }
 
 const (
-	heatRowHeight = 26.0
-	heatTop       = 44.0
+	heatRowHeight   = 26.0
+	narrowRowHeight = 52.0
+	heatTop         = 44.0
+	shownName       = 36 // characters of a name that there is room for
 )
 
 func (h heat) height() int { return int(heatTop + heatRowHeight*float64(len(h.Rows))) }
 
-func (b *Board) queuePicture(w http.ResponseWriter, _ *http.Request) {
-	s, _, _ := b.snapshot()
-	h := newHeat(s)
-	p := newPicture(max(h.height(), 60), "Messages that wait, by destination and age",
+// narrowHeight is that of the picture for phones.
+func (h heat) narrowHeight() int { return int(heatTop + narrowRowHeight*float64(len(h.Rows))) }
+
+// heading are a picture's head and the labels of its columns.
+func (h heat) heading(height int, first float64) (p *picture, cell float64) {
+	p = newPicture(max(height, 60), "Messages that wait, by destination and age",
 		"A table: a row for each destination, a column for each span of age; the more messages, the stronger the colour. The page has the same numbers as text.")
-	const label, total, first = 0.0, 33.5, 35.5
-	cell := (100 - first) / float64(len(h.Columns))
-	p.text("label end", total, 12, "all")
+	cell = (100 - first) / float64(len(h.Columns))
+	p.text("label", first, 12, "up to so many minutes old")
 	for i, c := range []string{"5", "10", "20", "40", "80", "160", "320", "640", "1280", "∞"} {
 		p.text("label mid", first+cell*(float64(i)+0.5), 32, c)
 	}
-	p.text("label", first, 12, "up to so many minutes old")
+	return p, cell
+}
+
+// cells draws the counts of a row.
+func (h heat) cells(p *picture, r heatRow, first, cell, y, tall float64) {
+	for j, n := range r.Cells {
+		x, level := first+cell*float64(j), h.level(n)
+		p.rect(fmt.Sprintf("h%d", level), x+0.15, y, cell-0.3, tall, fmt.Sprintf("%s, %s: %d", r.Domain, h.Columns[j], n))
+		if n > 0 {
+			p.text(fmt.Sprintf("cell mid on%d", level), x+cell/2, y+tall-7, compact(n))
+		}
+	}
+}
+
+func (b *Board) queuePicture(w http.ResponseWriter, _ *http.Request) {
+	s, _, _ := b.snapshot()
+	h := newHeat(s)
+	const total, first = 33.5, 35.5
+	p, cell := h.heading(h.height(), first)
+	p.text("label end", total, 12, "all")
 	for i, r := range h.Rows {
 		y := heatTop + heatRowHeight*float64(i)
-		p.clipped("name", label, y, 25.5, heatRowHeight-4, r.Domain)
+		p.clipped("name", 0, y, 28.5, heatRowHeight-4, r.Domain, shownName)
 		p.text("num end", total, y+16, compact(r.Total))
-		for j, n := range r.Cells {
-			x, level := first+cell*float64(j), h.level(n)
-			p.rect(fmt.Sprintf("h%d", level), x+0.15, y, cell-0.3, heatRowHeight-3, fmt.Sprintf("%s, %s: %d", r.Domain, h.Columns[j], n))
-			if n > 0 {
-				p.text(fmt.Sprintf("cell mid on%d", level), x+cell/2, y+16, compact(n))
-			}
-		}
+		h.cells(p, r, first, cell, y, heatRowHeight-3)
+	}
+	p.serve(w)
+}
+
+// narrowQueuePicture is the same for phones: the name stands above its row.
+func (b *Board) narrowQueuePicture(w http.ResponseWriter, _ *http.Request) {
+	s, _, _ := b.snapshot()
+	h := newHeat(s)
+	p, cell := h.heading(h.narrowHeight(), 0)
+	for i, r := range h.Rows {
+		y := heatTop + narrowRowHeight*float64(i)
+		p.clipped("name", 0, y, 86, 20, r.Domain, shownName)
+		p.text("num end", 100, y+14, compact(r.Total))
+		h.cells(p, r, 0, cell, y+20, heatRowHeight-3)
 	}
 	p.serve(w)
 }

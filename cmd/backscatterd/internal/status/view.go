@@ -26,6 +26,7 @@ type view struct {
 	Queue           heat
 	QueueRows       int
 	QueueHeight     int
+	NarrowHeight    int
 	Statuses        []bar
 	StatusesLeft    int
 
@@ -116,7 +117,7 @@ func (v *view) queue(s queuesweep.Survey, stock queuesweep.Stock, now time.Time)
 	}
 	v.Queue = newHeat(s)
 	v.QueueRows = len(v.Queue.Rows)
-	v.QueueHeight = v.Queue.height()
+	v.QueueHeight, v.NarrowHeight = v.Queue.height(), v.Queue.narrowHeight()
 	for i, c := range s.Statuses {
 		if i == shownStatuses {
 			v.StatusesLeft = len(s.Statuses) - i
@@ -157,12 +158,8 @@ func (v *view) sweeps(b *Board, run Run, now time.Time) {
 	case run.Err != nil:
 		v.LastRun = fmt.Sprintf("The last sweep, %s ago, failed.", Ago(now.Sub(run.Began)))
 	default:
-		verb := "acted on"
-		if run.DryRun {
-			verb = "would have acted on"
-		}
-		v.LastRun = fmt.Sprintf("The last sweep began %s ago, judged %s messages in %.2f s, matched %s and %s %s.",
-			Ago(now.Sub(run.Began)), grouped(run.Summary.Scanned), run.Took.Seconds(), grouped(run.Summary.Matched), verb, grouped(run.Summary.Done))
+		v.LastRun = fmt.Sprintf("The last sweep began %s ago and judged %s messages in %.2f s: %s.",
+			Ago(now.Sub(run.Began)), grouped(run.Summary.Scanned), run.Took.Seconds(), matches(run))
 		if run.Summary.Limit != "" {
 			v.LastRun += " It stopped at " + run.Summary.Limit + "."
 		}
@@ -183,6 +180,18 @@ func (v *view) sweeps(b *Board, run Run, now time.Time) {
 			v.Next = append(v.Next, row)
 		}
 	}
+}
+
+// matches says what a sweep found.
+func matches(run Run) string {
+	verb := "acted on"
+	if run.DryRun {
+		verb = "would have acted on"
+	}
+	if run.Summary.Matched == 0 {
+		return "no rule matched any"
+	}
+	return fmt.Sprintf("rules matched %s, and it %s %s", grouped(run.Summary.Matched), verb, grouped(run.Summary.Done))
 }
 
 // acted shows the last actions, and counts those that the log's end has by rule.
@@ -291,5 +300,5 @@ func (v *view) bounces(b *Board, hours []Hour, now time.Time) {
 	}
 	total := last["suspect"] + last["unknown"] + last["legit"]
 	v.Tiles = append(v.Tiles, tile{Name: "bounces in 24 h", Value: grouped(total),
-		More: fmt.Sprintf("%s suspect, %s unknown, %s legit", grouped(last["suspect"]), grouped(last["unknown"]), grouped(last["legit"]))})
+		More: fmt.Sprintf("%s\u00a0suspect, %s\u00a0unknown, %s\u00a0legit", grouped(last["suspect"]), grouped(last["unknown"]), grouped(last["legit"]))})
 }
