@@ -9,6 +9,10 @@
 // moved, been held, deleted or bounced exactly if the rename that commits it was
 // made. Nothing of the program's own is left in a queue.
 //
+// And it has the power fail: on an ext4 whose device records what is written to
+// it and when that is made sure (package device), the program is started on all
+// that a loss of power may leave.
+//
 // `go test ./test/crash` runs a sample (and says of how many);
 // BACKSCATTERD_CRASH=full, or `make crash`, runs all of it, and qtool.pl and
 // postsuper in the same tests.

@@ -75,14 +75,26 @@ type ground struct {
 
 func newGround(t testing.TB) *ground {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
-	t.Cleanup(cancel)
 	// Before the lab, so that its namespace has the mounts too.
-	g := &ground{t: t, ctx: ctx, near: mountTmpfs(t), far: mountTmpfs(t)}
-	g.lab = lab.New(t, lab.Options{InMemory: true})
+	g := groundOn(t, mountTmpfs(t), mountTmpfs(t))
+	g.makeFolders()
+	return g
+}
+
+func (g *ground) makeFolders() {
+	g.t.Helper()
 	for _, dir := range []string{"q", "w"} {
 		g.must(os.Mkdir(filepath.Join(g.near, dir), 0o700))
 	}
+}
+
+// groundOn is a ground on file systems that are there, or are going to be.
+func groundOn(t testing.TB, near, far string) *ground {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	t.Cleanup(cancel)
+	g := &ground{t: t, ctx: ctx, near: near, far: far}
+	g.lab = lab.New(t, lab.Options{InMemory: true})
 	cf, err := os.ReadFile(g.lab.CF)
 	g.must(err)
 	g.cf = string(cf)

@@ -73,67 +73,36 @@ func wholeForm(t *testing.T) {
 	}
 }
 
+// peerRuns is one command line of qtool.pl.
+type peerRuns struct {
+	action
+	flags []string
+	// counts chooses the calls at which it is killed.
+	counts func(inject.Call) bool
+}
+
 func TestQtoolInTheSameTests(t *testing.T) {
 	wholeForm(t)
-	for _, p := range []struct {
-		action
-		flags []string
-	}{
-		{action{name: "move", origin: atQueue, goal: atStore}, nil},
-		{action{name: "move across", across: true, origin: atQueue, goal: atStore}, nil},
-		{action{name: "delete", origin: atQueue, goal: gone}, []string{"-d"}},
+	for _, p := range []peerRuns{
+		{action{name: "move", origin: atQueue, goal: atStore}, nil, onlyChanges},
+		{action{name: "move across", across: true, origin: atQueue, goal: atStore}, nil, onlyChanges},
+		{action{name: "delete", origin: atQueue, goal: gone}, []string{"-d"}, onlyChanges},
+		// It has sendmail change the files.
+		{action{name: "bounce", origin: atQueue, goal: gone, sends: true}, []string{"-b"}, changesOrSpawns},
 	} {
 		t.Run(strings.ReplaceAll(p.name, " ", "-"), func(t *testing.T) {
 			g := newGround(t)
-			argv := func(at *attempt) []string {
-				a := append([]string{"/usr/bin/perl", qtool, "-C", at.cf}, p.flags...)
-				if p.goal == atStore {
-					a = append(a, at.store)
-				}
-				return append(a, at.queue)
-			}
-			start := func(fault inject.Fault) *attempt {
-				at := g.newAttempts(p.action, []inject.Fault{fault})[0]
-				if err := os.Mkdir(at.store, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-					t.Fatal(err)
-				}
-				g.must(at.traceOther(argv(at)))
-				return at
-			}
-			first := start(inject.Fault{})
-			calls := slices.DeleteFunc(slices.Clone(first.record.Calls), func(c inject.Call) bool { return !onlyChanges(c) })
+			first := p.start(g, inject.Fault{})
+			calls := slices.DeleteFunc(slices.Clone(first.record.Calls), func(c inject.Call) bool { return !p.counts(c) })
 			first.remove()
-			var kills score
-			var all []*attempt
-			for i := range calls {
-				for _, what := range []inject.What{inject.KillBefore, inject.KillAfter} {
-					at := start(inject.Fault{What: what, N: i + 1, Counts: onlyChanges})
-					at.failed = at.headless()
-					all = append(all, at)
-				}
-			}
-			g.deferring(false)
-			// After half of the kills sendmail comes first, after the others the
-			// tool is started again first.
-			_, err := g.lab.RunQueue(g.ctx, g.queues("s"))
-			g.must(err)
-			for _, at := range all {
-				again := attempt{run: at.run}
-				g.must(again.traceOther(argv(at)))
-			}
-			_, err = g.lab.RunQueue(g.ctx, g.queues(""))
-			g.must(err)
-			tallies := g.tallies()
-			for _, at := range all {
-				kills.count(at.String(), errors.Join(at.failed, at.otherBooks(tallies[at.tag])))
-				at.remove()
-			}
-			t.Logf("qtool.pl %s, killed: %v", p.name, kills)
-
+			t.Logf("qtool.pl %s, killed: %v", p.name, p.kill(g, len(calls)))
 			var said complaints
 			for _, errno := range peerErrors {
-				for i := range calls {
-					at := start(inject.Fault{What: inject.Fail, Errno: errno, N: i + 1, Counts: onlyChanges})
+				for i, c := range calls {
+					if !onlyChanges(c) {
+						continue
+					}
+					at := p.start(g, inject.Fault{What: inject.Fail, Errno: errno, N: i + 1, Counts: p.counts})
 					said.count(at)
 					at.remove()
 				}
@@ -141,6 +110,59 @@ func TestQtoolInTheSameTests(t *testing.T) {
 			t.Logf("qtool.pl %s, with errors: %v", p.name, said)
 		})
 	}
+}
+
+func changesOrSpawns(c inject.Call) bool {
+	return c.Class == inject.Changes || c.Class == inject.Spawns
+}
+
+func (p peerRuns) argv(at *attempt) []string {
+	a := append([]string{"/usr/bin/perl", qtool, "-C", at.cf}, p.flags...)
+	if p.goal == atStore {
+		a = append(a, at.store)
+	}
+	return append(a, at.queue)
+}
+
+func (p peerRuns) start(g *ground, fault inject.Fault) *attempt {
+	g.t.Helper()
+	at := g.newAttempts(p.action, []inject.Fault{fault})[0]
+	if err := os.Mkdir(at.store, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		g.t.Fatal(err)
+	}
+	g.must(at.traceOther(p.argv(at)))
+	return at
+}
+
+// kill kills it at each call. After half of the kills sendmail comes first, after
+// the others the tool is started again first.
+func (p peerRuns) kill(g *ground, calls int) (kills score) {
+	g.t.Helper()
+	var all []*attempt
+	for i := range calls {
+		for _, what := range []inject.What{inject.KillBefore, inject.KillAfter} {
+			at := p.start(g, inject.Fault{What: what, N: i + 1, Counts: p.counts})
+			at.failed = at.headless()
+			all = append(all, at)
+		}
+	}
+	g.deferring(false)
+	_, err := g.lab.RunQueue(g.ctx, g.queues("s"))
+	g.must(err)
+	for _, at := range all {
+		again := attempt{run: at.run}
+		g.must(again.traceOther(p.argv(at)))
+	}
+	for range 2 { // a bounce made by the first run is sent by the second
+		_, err = g.lab.RunQueue(g.ctx, g.queues(""))
+		g.must(err)
+	}
+	tallies := g.tallies()
+	for _, at := range all {
+		kills.count(at.String(), errors.Join(at.failed, at.otherBooks(tallies[at.tag])))
+		at.remove()
+	}
+	return kills
 }
 
 func (c *complaints) count(at *attempt) {
@@ -167,7 +189,9 @@ func (a *attempt) traceOther(argv []string) error {
 	defer errs.Close()
 	// What it prints is no message, and is left out of the count.
 	roots := []string{a.queue, a.store}
-	a.record, err = inject.Run(a.g.ctx, inject.Command{Args: argv, Dir: a.dir, Env: append(a.env(), "LC_ALL=C"), Stdout: out, Stderr: errs, Roots: roots}, a.fault)
+	// qtool.pl -b runs the sendmail that it finds: of two PATHs, the first.
+	env := append([]string{"LC_ALL=C", "PATH=" + a.dir + ":/usr/bin:/bin"}, slices.DeleteFunc(a.env(), func(v string) bool { return strings.HasPrefix(v, "PATH=") })...)
+	a.record, err = inject.Run(a.g.ctx, inject.Command{Args: argv, Dir: a.dir, Env: env, Stdout: out, Stderr: errs, Roots: roots}, a.fault)
 	return err
 }
 
@@ -181,7 +205,7 @@ func (a *attempt) otherBooks(t *tally) error {
 	queue, _ := names(a.queue)
 	stored, _ := names(a.store)
 	for i, tm := range a.g.templates {
-		copies := t.delivered[i]
+		copies := t.delivered[i] + len(t.bounces[i])
 		for _, at := range []struct {
 			dir   string
 			names map[string]bool
@@ -202,7 +226,7 @@ func (a *attempt) otherBooks(t *tally) error {
 		if copies > 1 {
 			err = errors.Join(err, fmt.Errorf("twice: message %d", i))
 		}
-		if copies == 0 && a.a.goal != gone {
+		if copies == 0 && (a.a.goal != gone || a.a.sends) {
 			err = errors.Join(err, fmt.Errorf("lost: message %d", i))
 		}
 	}
