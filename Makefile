@@ -57,7 +57,7 @@ capture: deps ## make the captured test messages anew, with real mail systems (r
 hostile: deps ## queues made to do harm, in the long form: a million messages, files of 1 GB in earnest (root, 10 GB of memory)
 	HOSTILE_MESSAGES=1000000 HOSTILE_LARGE=1 $(GO) test ./test/hostile -count 1 -timeout 6h -v
 
-crash: deps ## kill the program at every system call, fail every call with every error; also qtool.pl and postsuper (root; an hour)
+crash: deps ## kill the program at every system call, fail every call with every error; lose power on a device; also qtool.pl and postsuper (root; an hour)
 	BACKSCATTERD_CRASH=full $(GO) test ./test/crash -count 1 -timeout 6h -v
 
 deb: ## the Debian package, in dist/; needs dpkg-deb
@@ -67,12 +67,13 @@ browser: ## the status page in Chromium and w3m, with screenshots (root, Debian)
 	apt-get install -y -qq --no-install-recommends chromium w3m fonts-dejavu-core
 	$(GO) test -tags browser -count 1 -timeout 20m ./test/browser
 
-pictures: ## the screenshots in docs/, of the program itself; needs what make browser installs
+pictures: ## the pictures in docs/, of the program itself; needs what make browser installs
 	rm -rf pictures.new && mkdir pictures.new
 	BACKSCATTERD_PICTURES=$(CURDIR)/pictures.new $(GO) test -tags browser -count 1 -timeout 20m -run '^TestPage$$' ./test/browser
 	mv pictures.new/status-desk-light.png docs/status-desk.png
 	mv pictures.new/status-phone-dark.png docs/status-phone.png
 	rm -r pictures.new
+	BACKSCATTERD_WRITE=1 $(GO) test -count 1 -run 'Picture' ./cmd/backscatterd ./test/docs
 
 SEED ?= 1
 MESSAGES ?= 10000
