@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/backscatterd/backscatterd/test/lab"
 )
 
 // waiting are the messages of the queue: where they go to, why they are still
@@ -74,8 +76,8 @@ func serve(t *testing.T) site {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "backscatterd")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/backscatterd/backscatterd/cmd/backscatterd").CombinedOutput(); err != nil {
-		t.Fatalf("building the program: %v\n%s", err, out)
+	if err := lab.Build(program); err != nil {
+		t.Fatal(err)
 	}
 	s := site{dir: dir}
 	queue := filepath.Join(dir, "mqueue")

@@ -35,18 +35,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, `BACKSCATTERD_CRASH: want "full", or nothing for a sample`)
 			return 2
 		}
-		dir, err := os.MkdirTemp("", "backscatterd-crash")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "backscatterd")
-		if out, err := exec.Command("go", "build", "-o", program, "github.com/backscatterd/backscatterd/cmd/backscatterd").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
+		return lab.Main(m, &program)
 	}())
 }
 

@@ -22,22 +22,7 @@ import (
 // program is the path of the program under test.
 var program string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "backscatterd-e2e")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		program = filepath.Join(dir, "backscatterd")
-		if out, err := exec.Command("go", "build", "-o", program, "github.com/backscatterd/backscatterd/cmd/backscatterd").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m, &program)) }
 
 // site is a lab with backscatterd set up beside it.
 type site struct {

@@ -9,11 +9,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backscatterd/backscatterd/test/lab"
 )
 
 // program is the path of the program under test.
@@ -45,12 +46,7 @@ func TestMain(m *testing.M) {
 		}
 		defer unix.Unmount(dir, unix.MNT_DETACH)
 		os.Setenv("TMPDIR", dir)
-		program = filepath.Join(dir, "backscatterd")
-		if out, err := exec.Command("go", "build", "-o", program, "github.com/backscatterd/backscatterd/cmd/backscatterd").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
+		return lab.Main(m, &program)
 	}())
 }
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backscatterd/backscatterd/test/lab"
 )
 
 // program is the path of the program under test.
@@ -27,22 +29,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "these tests start the program as several users, and put system calls into it: run them as root")
 			return 1
 		}
-		dir, err := os.MkdirTemp("", "backscatterd-privilege")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil { // another user has to run it
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		program = filepath.Join(dir, "backscatterd")
-		if out, err := exec.Command("go", "build", "-o", program, "github.com/backscatterd/backscatterd/cmd/backscatterd").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
+		return lab.Main(m, &program)
 	}())
 }
 

@@ -21,22 +21,7 @@ import (
 // binary is the path of the program under test.
 var binary string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "backscatterd-soak")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "backscatterd")
-		if out, err := exec.Command("go", "build", "-o", binary, "github.com/backscatterd/backscatterd/cmd/backscatterd").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m, &binary)) }
 
 // site is a lab with the program's configuration beside it.
 type site struct {

@@ -24,6 +24,12 @@ func TestConnectionsBeyondTheLimitAreClosed(t *testing.T) {
 	if p, err := third.Read(); err == nil {
 		t.Errorf("third connection: %v", p)
 	}
+	for range 1000 { // it is counted and reported once the connection is closed
+		if b.reported() != "" {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 	if counts := b.server.Counts(); counts.Open != 2 || counts.Refused != 1 || counts.Accepted != 2 {
 		t.Errorf("%+v", counts)
 	}
