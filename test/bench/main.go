@@ -120,7 +120,7 @@ func (b *bench) measure() error {
 		{plain, b.rounds, sweepOf("large", ".plain.toml")},
 		{tenth, b.rounds, sweepOf("small", ".toml")},
 		{grep, b.rounds, func() (usage, error) { return grepAll(large) }},
-		{perl, 1, func() (usage, error) { return qtool(b.dir, large) }},
+		{perl, 3, func() (usage, error) { return qtool(b.dir, large) }},
 		{bothFloor, b.rounds, func() (usage, error) { return readAll(bounces, true) }},
 		{returned, b.rounds, sweepOf("bounces", ".returned.toml")},
 		{start, 4 * b.rounds, func() (usage, error) {

@@ -31,7 +31,7 @@ func median(rounds int, f func() (usage, error)) (usage, error) {
 		if err != nil {
 			return u, err
 		}
-		if i > 0 || rounds == 1 {
+		if i > 0 {
 			all = append(all, u)
 		}
 	}
