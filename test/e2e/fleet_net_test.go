@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,20 +73,9 @@ func (n *fleetNet) join(pid int) { n.ip(n.internet, "link", "set", n.ports[pid],
 func (n *fleetNet) namespace() (pid int) {
 	n.t.Helper()
 	cmd := exec.Command("sleep", "infinity")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	started, ended := make(chan error), make(chan struct{})
-	go func() {
-		// Pdeathsig is sent when the thread ends that started it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(ended)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	ended, err := lab.StartTied(cmd)
+	if err != nil {
 		n.t.Fatalf("making a network namespace (needs CAP_SYS_ADMIN and a kernel with CONFIG_NET_NS; in a container, start it privileged): %v", err)
 	}
 	n.t.Cleanup(func() {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -176,21 +175,10 @@ func runPostfix(t *testing.T, root string) {
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &unix.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWPID | unix.CLONE_NEWNS,
-		Setsid:     true, Pdeathsig: unix.SIGKILL,
+		Setsid:     true,
 	}
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		// Pdeathsig is sent when the thread that started the child ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(ended)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	ended, err := lab.StartTied(cmd)
+	if err != nil {
 		t.Fatalf("starting postfix in namespaces of its own (needs root; in a container, start it privileged): %v", err)
 	}
 	t.Cleanup(func() {

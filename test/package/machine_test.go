@@ -9,13 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backscatterd/backscatterd/test/lab"
 )
 
 // machine is a booted Debian: systemd as process 1 of namespaces of its own, on
@@ -88,21 +89,9 @@ func boot(t *testing.T) *machine {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Setsid:     true,
-		Pdeathsig:  syscall.SIGKILL,
 	}
-	started, ended := make(chan error), make(chan struct{})
-	go func() {
-		// The signal at our death comes when the thread that started it ends.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(ended)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	ended, err := lab.StartTied(cmd)
+	if err != nil {
 		t.Fatalf("making namespaces to boot a Debian in: %v (needs root with CAP_SYS_ADMIN; in a container, start it privileged)", err)
 	}
 	m := &machine{t: t, pid: cmd.Process.Pid, root: fmt.Sprintf("/proc/%d/root", cmd.Process.Pid)}
