@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -131,141 +130,19 @@ func (f *fleet) sweep(ctx context.Context) {
 
 type span struct{ began, ended time.Time }
 
-// shown is a bounce that was handed in on the second host.
-type shown struct {
-	span
-	id     string
-	ours   bool
-	status string
-}
-
-// load sends mail through the first host, and shows the bounces of it, and
-// forged ones, to the second, until it is ended.
-type load struct {
-	f       *fleet
-	stop    chan struct{}
-	running sync.WaitGroup
-
-	mu     sync.Mutex
-	sent   []lab.Delivery
-	shown  []shown
-	submit []span // when each was handed in
-	failed []error
-}
-
-func (f *fleet) load(ctx context.Context, name string) *load {
-	l := &load{f: f, stop: make(chan struct{})}
-	l.running.Go(func() { l.every(200*time.Millisecond, func(n int) error { return l.ours(ctx, name, n) }) })
-	l.running.Go(func() { l.every(250*time.Millisecond, func(n int) error { return l.forged(ctx, name, n) }) })
-	return l
-}
-
-// every calls do at this pace, or as fast as it gets on.
-func (l *load) every(pace time.Duration, do func(n int) error) {
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
-	for n := range 1000 {
-		if err := do(n); err != nil {
-			l.mu.Lock()
-			l.failed = append(l.failed, err)
-			l.mu.Unlock()
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-l.stop:
-			return
-		}
-	}
-}
-
-// ours sends a message, from somebody who never sent one before, and shows its
-// bounce as soon as it has left.
-func (l *load) ours(ctx context.Context, name string, n int) error {
-	id := fmt.Sprintf("%s%d@%s", name, n, ourDomain)
-	from, to := fmt.Sprintf("%s%d@%s", name, n, ourDomain), fmt.Sprintf("%s%d@remote.example", name, n)
-	took := span{began: time.Now()}
-	if _, err := l.f.a.Submit(ctx, lab.Envelope{From: from, To: lab.To(to), Data: letter(from, to, id)}); err != nil {
-		return err
-	}
-	took.ended = time.Now()
-	d, err := l.f.a.delivered(ctx, id)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	l.submit, l.sent = append(l.submit, took), append(l.sent, d)
-	l.mu.Unlock()
-	return l.show(ctx, bounceOf(d.Data, from, to, "bounce-"+id), "bounce-"+id, true)
-}
-
-func (l *load) forged(ctx context.Context, name string, n int) error {
-	id := fmt.Sprintf("forged-%s%d@mx.remote.example", name, n)
-	returned, sender, recipient := forgery(n)
-	return l.show(ctx, bounceOf(returned, sender, recipient, id), id, false)
-}
-
-func (l *load) show(ctx context.Context, bounce lab.Envelope, id string, ours bool) error {
-	s := shown{id: id, ours: ours, span: span{began: time.Now()}}
-	err := l.f.b.takes(ctx, l.f.net, bounce)
-	s.ended = time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.shown = append(l.shown, s)
-	return err
-}
-
-// await waits for so long, and until so many more bounces of both kinds were shown.
-func (l *load) await(ctx context.Context, more int, atLeast time.Duration) {
-	count := func() (n [2]int) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, s := range l.shown {
-			n[map[bool]int{true: 1}[s.ours]]++
-		}
-		return n
-	}
-	before, began := count(), time.Now()
-	for ctx.Err() == nil {
-		now := count()
-		if time.Since(began) > atLeast && min(now[0]-before[0], now[1]-before[1]) >= more {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// end ends it and returns what became of each bounce.
-func (l *load) end(ctx context.Context) []shown {
-	l.f.t.Helper()
-	close(l.stop)
-	l.running.Wait()
-	if err := errors.Join(l.failed...); err != nil {
-		l.f.t.Fatalf("mail did not flow: %v", err)
-	}
-	for i := range l.shown {
-		d, err := l.f.b.delivered(ctx, l.shown[i].id)
-		if err != nil {
-			l.f.t.Fatal(err)
-		}
-		l.shown[i].status = header(l.f.t, d).Get("X-Backscatter-Status")
-	}
-	return l.shown
-}
-
 // outage has the server out of reach for some seconds while mail flows.
 func (f *fleet) outage(ctx context.Context, o outage) {
 	f.t.Helper()
 	l := f.load(ctx, o.name)
-	l.await(ctx, 6, time.Second)
+	l.await(ctx, 3, time.Second)
 	calm := f.b.metrics(ctx)
 	o.down()
 	away := time.Now()
-	l.await(ctx, 4, 4500*time.Millisecond)
+	l.await(ctx, 2, 4500*time.Millisecond)
 	f.metrics(ctx, o, calm)
 	back := time.Now()
 	o.up()
-	l.await(ctx, 4, 3*time.Second)
+	l.await(ctx, 2, 3*time.Second)
 	all := l.end(ctx)
 	f.check(o, all, away, back)
 	l.pace(o.name, away, back)
