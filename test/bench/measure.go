@@ -50,11 +50,13 @@ func timed(name string, args ...string) (usage, error) {
 	began := time.Now()
 	err := cmd.Run()
 	u := usage{wall: time.Since(began)}
+	if cmd.ProcessState != nil {
+		if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+			u.peak = ru.Maxrss << 10
+		}
+	}
 	if err != nil {
 		return u, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, stderr.String())
-	}
-	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		u.peak = ru.Maxrss << 10
 	}
 	return u, nil
 }
