@@ -126,11 +126,19 @@ func run(ctx context.Context, cmd Command, fault Fault) (*Record, error) {
 
 func (t *tracee) kill() { _ = unix.PidfdSendSignal(t.pidfd, unix.SIGKILL, nil, 0) }
 
+// wait waits for a thread of the program, or for a process that it has just
+// started. They are in a process group of their own. That is asked for, and not
+// just any child of this thread: the thread may have started others before, which
+// somebody else waits for.
+func (t *tracee) wait(ws *unix.WaitStatus) (int, error) {
+	return unix.Wait4(-t.pid, ws, unix.WALL|unix.WNOTHREAD, nil)
+}
+
 // drain waits for the end of what was killed.
 func (t *tracee) drain() {
 	for {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
+		pid, err := t.wait(&ws)
 		if err == unix.EINTR {
 			continue
 		}
@@ -156,7 +164,7 @@ func (t *tracee) follow() error {
 		return err
 	}
 	for {
-		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
+		tid, err := t.wait(&ws)
 		if err == unix.EINTR {
 			continue
 		}
