@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -99,9 +100,16 @@ func FuzzPerlAgrees(f *testing.F) {
 			return
 		}
 		for _, v := range []string{oracleValues[seed&0xff%len(oracleValues)], pattern} {
+			if !isASCII(v) { // Perl sees bytes and RE2 characters, and so another \B or \W
+				continue
+			}
 			o.compare(t, asked{"$msg{sender} =~ /" + pattern + "/" + flags, message{lines: map[string][]string{"S": {v}}}})
 		}
 	})
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 // compare asks both, where we take the expression. That Perl takes more is no

@@ -65,7 +65,9 @@ func FuzzMailq(f *testing.F) {
 		if n := int64(file.Priority()); has && theirs.Priority != n && n > -1<<31 && n < 1<<31 {
 			t.Errorf("priority %d, sendmail says %d: %q", n, theirs.Priority, data)
 		}
-		if ours := plain(sender(file)); plain(theirs.Sender) != ours[:min(len(ours), 78)] {
+		// Where the time is of 1970, it puts a note behind the first address.
+		const note = "(nocontrolfile)"
+		if ours := plain(sender(file)); strings.TrimSuffix(plain(theirs.Sender), note) != ours[:min(len(ours), 78)] {
 			t.Errorf("sender %q, sendmail says %q: %q", ours, theirs.Sender, data)
 		}
 		var ours, said []string
@@ -74,8 +76,7 @@ func FuzzMailq(f *testing.F) {
 			ours = append(ours, a[:min(len(a), 60)])
 		}
 		for _, r := range theirs.Recipients {
-			// Where the time is of 1970, it puts a note behind the address.
-			a := strings.TrimSuffix(plain(r.Address), "(nocontrolfile)")
+			a := strings.TrimSuffix(plain(r.Address), note)
 			said = append(said, a[:min(len(a), 60)])
 		}
 		if !slices.Equal(ours, said) {
