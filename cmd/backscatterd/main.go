@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -29,17 +28,9 @@ const (
 
 func main() { os.Exit(start()) }
 
-// ballast is memory that is asked for and never touched, so that the system
-// gives none. It only makes Go's collector see a larger heap, and run when some
-// 20 MB are garbage: by itself it would run for each few that a sweep, which
-// keeps little, leaves behind. Unlike a higher GOGC it costs a command that
-// keeps much no more than that.
-const ballast = 16 << 20
-
 // start runs the program in this process's surroundings.
 func start() int {
-	heap := make([]byte, ballast)
-	defer runtime.KeepAlive(heap)
+	defer steadyHeap()()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	// A reader of the results that goes away must not kill a change halfway:
 	// caught, the signal leaves an error of the write. (Ignored, it would stay
