@@ -59,9 +59,10 @@ func (r *rewriter) escape() error {
 		return r.fail(r.i, "spell out what is to be matched", "references to groups are %s", notInRE2)
 	case c == 'p' || c == 'P':
 		return r.property()
+	case (c == 'Q' || c == 'E') && r.raw:
+		return r.fail(r.i, "escape each character, or use another delimiter", `\%c means nothing between single quotes`, c)
 	case c == 'Q':
-		r.quotation()
-		return nil
+		return r.quotation()
 	case c == 'E':
 		r.i += 2
 		return nil
@@ -112,16 +113,28 @@ func (r *rewriter) propertyText() (string, error) {
 	return rest[:n], nil
 }
 
-// quotation is \Q...\E: all of it means itself.
-func (r *rewriter) quotation() {
-	inside, _, ended := strings.Cut(r.rest()[2:], `\E`)
-	n := 2 + len(inside)
-	if ended {
-		n += 2
+// quotation is \Q...\E: all of it means itself, a backslash and what follows it
+// too. But there is what Perl looks for before it quotes (toke.c, S_scan_const):
+// variables, changes of case, comments, and a \Q within the first, which quotes
+// twice.
+func (r *rewriter) quotation() error {
+	for r.i += 2; r.i < len(r.q.text); {
+		rest := r.rest()
+		switch c, next := rest[0], r.peek(1); {
+		case c == '\\' && next == 'E':
+			r.i += 2
+			return nil
+		case c == '\\' && next != 0 && strings.IndexByte("QULFulN", next) >= 0:
+			return r.fail(r.i, `end it with \E before`, `\%c within \Q is not supported`, next)
+		case interpolates(r.q.text, r.i, true):
+			return r.fail(r.i, `write \E\`+string(rune(c))+`\Q for the character`, "%c puts a variable into the pattern, which is not supported", c)
+		case r.x && c == '#', strings.HasPrefix(rest, "(?"):
+			return r.fail(r.i, `end it with \E, and write \`+string(rune(c))+" for the character", `%c may begin a comment, also within \Q`, c)
+		case c == '\\' && next != 0:
+			r.write(literal('\\'), 1)
+		}
+		ch, n := utf8.DecodeRuneInString(r.rest())
+		r.write(literal(ch), n)
 	}
-	for _, ch := range inside {
-		r.out.WriteString(literal(ch))
-		r.atom = true
-	}
-	r.i += n
+	return nil
 }
