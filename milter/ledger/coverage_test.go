@@ -194,3 +194,66 @@ func TestAKilledProcessLosesTheLastGroupAtWorst(t *testing.T) {
 		}
 	}
 }
+
+// What waits is written in several groups where it is much. Of a crash between
+// two of them a gap is left for all the time since the last that is whole.
+func TestACrashBetweenTwoGroupsLeavesAGap(t *testing.T) {
+	b := newBench(t)
+	soon(t, "its first heartbeat, which writes too, is over", func() bool {
+		b.Embedded.mu.Lock()
+		defer b.Embedded.mu.Unlock()
+		return b.expired != ""
+	})
+	b.record("<1@mx>", "joe@example.org", "ann@remote.example")
+	b.add(time.Hour)
+	if err := b.flush(); err != nil {
+		t.Fatal(err)
+	}
+	b.add(time.Hour)
+	b.record("<2@mx>", "joe@example.org", "ann@remote.example")
+	b.record("<3@mx>", "joe@example.org", "ann@remote.example")
+	if err := b.flushGroup([]key{b.hash.key(kindMessage, "2@mx")}, b.Now(), false); err != nil {
+		t.Fatal(err)
+	}
+	if !b.sent("<1@mx>") || !b.sent("<2@mx>") || !b.sent("<3@mx>") {
+		t.Error("what is written and what waits are not both found")
+	}
+
+	crashed := newBench(t)
+	if err := crashed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(b.opts.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(crashed.opts.File, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	crashed.add(2 * time.Hour)
+	crashed.open()
+	if !crashed.sent("<1@mx>") || !crashed.sent("<2@mx>") || crashed.sent("<3@mx>") {
+		t.Error("want the first message, and that of the group")
+	}
+	if c := crashed.Coverage(); c.Covers(noon.Add(90*time.Minute), noon.Add(90*time.Minute)) || !c.Covers(noon, noon.Add(30*time.Minute)) {
+		t.Errorf("want a gap since the last whole flush, and nothing before: %+v", c)
+	}
+}
+
+// However much waits, a transaction has no more than groupLen entries.
+func TestAFlushIsWrittenInGroups(t *testing.T) {
+	b := newBench(t)
+	for i := range 2 * groupLen {
+		b.record(fmt.Sprintf("<%d@mx>", i), "joe@example.org", "ann@remote.example")
+	}
+	before, waiting := b.group, b.pendingLen()
+	if err := b.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if groups := int(b.group - before); groups < waiting/groupLen || b.pendingLen() > 0 {
+		t.Errorf("%d entries went in %d groups, %d are left", waiting, groups, b.pendingLen())
+	}
+	if !b.sent("<0@mx>") || !b.sent(fmt.Sprintf("<%d@mx>", 2*groupLen-1)) {
+		t.Error("something was not written")
+	}
+}

@@ -211,7 +211,7 @@ func TestRecordsAreWrittenBehindTheMailFlow(t *testing.T) {
 	for i := range 50 {
 		b.record(fmt.Sprintf("<%d@mx>", i), "joe@example.org", "ann@remote.example")
 	}
-	for range 1000 {
+	for range 6000 {
 		if b.pendingLen() == 0 {
 			return
 		}
@@ -293,6 +293,9 @@ func TestUsesAreCountedExactlyWhileGroupsAreWritten(t *testing.T) {
 			case <-stop:
 				return
 			default:
+				for i := range groupLen { // so that it takes more than one group
+					b.record(fmt.Sprintf("<%d@mx>", i), "joe@example.org", "ann@remote.example")
+				}
 				if err := b.flush(); err != nil {
 					t.Error(err)
 				}

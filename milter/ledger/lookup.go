@@ -55,7 +55,7 @@ func (l *Embedded) newest(k key) (e entry, found bool, err error) {
 }
 
 // Use implements Ledger. Counts expire with the day on which they were made.
-func (l *Embedded) Use(_ context.Context, proof string) (int, error) {
+func (l *Embedded) Use(ctx context.Context, proof string) (int, error) {
 	k := l.hash.key(kindUse, proof)
 	// Counted first: of two that come at once, one must see the other.
 	l.mu.Lock()
@@ -63,28 +63,41 @@ func (l *Embedded) Use(_ context.Context, proof string) (int, error) {
 		l.waiting[k] = l.waiting[k].merge(entry{at: seconds(l.opts.Now()), count: 1})
 		l.nudge()
 	}
+	l.mu.Unlock()
+	for {
+		total, sure, err := l.uses(k)
+		if err == nil && !sure {
+			err = ctx.Err()
+		}
+		if sure || err != nil {
+			return total, err
+		}
+	}
+}
+
+// uses counts what memory and file have of a key. It is not sure where so much
+// was written meanwhile that it cannot say what was counted twice, or not at all.
+func (l *Embedded) uses(k key) (total int, sure bool, err error) {
+	l.mu.Lock()
 	writing, waiting, group := l.writing[k].count, l.waiting[k].count, l.group
 	l.mu.Unlock()
-	total := uint32(0)
-	err := l.view(func(tx *bbolt.Tx) error {
+	err = l.view(func(tx *bbolt.Tx) error {
 		saved, err := readCoverage(tx.Bucket(metaBucket))
 		if err != nil {
 			return err
 		}
 		// A group that was written meanwhile is not counted twice. One that
 		// failed becomes part of the next.
+		sure, total = saved.Group <= group, int(waiting)
 		if saved.Group < group {
-			total += writing
-		}
-		if saved.Group < group+1 {
-			total += waiting
+			total += int(writing)
 		}
 		return eachDay(tx, k, func(e entry) bool {
-			total += e.count
+			total += int(e.count)
 			return true
 		})
 	})
-	return int(total), err
+	return total, sure, err
 }
 
 func (l *Embedded) view(f func(*bbolt.Tx) error) error {

@@ -1,8 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -95,18 +98,46 @@ func (l *Embedded) report(err error) {
 	}
 }
 
+// groupLen is how many entries are written in one transaction. Hashes lie far
+// apart: each entry of a large file has bbolt take a page of its own apart, some
+// 12 kB, until the transaction ends.
+const groupLen = 2000
+
 // flush writes what waits, the coverage, and that all before now is written.
-// When it fails, all is kept and tried again; look-ups see it meanwhile.
+// When it fails, what is not written is kept and tried again; look-ups see it
+// meanwhile.
 func (l *Embedded) flush() error {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
 	l.mu.Lock()
 	now := l.opts.Now()
 	l.cover.alive(now)
+	keys := slices.Collect(maps.Keys(l.waiting))
+	l.mu.Unlock()
+	// In their order, as far as they lie on one page it is taken apart once.
+	slices.SortFunc(keys, func(a, b key) int { return bytes.Compare(a[:], b[:]) })
+	for len(keys) > groupLen {
+		if err := l.flushGroup(keys[:groupLen], now, false); err != nil {
+			return err
+		}
+		keys = keys[groupLen:]
+	}
+	return l.flushGroup(keys, now, true)
+}
+
+// flushGroup writes the entries of some keys. The last group of a flush says
+// that all before now is written, those before it do not: after a crash in
+// between, the time until now counts as a gap.
+func (l *Embedded) flushGroup(keys []key, now time.Time, last bool) error {
+	l.mu.Lock()
 	l.group++
 	number := l.group
-	l.writing, l.waiting = l.waiting, map[key]entry{}
-	group := l.writing
+	group := make(map[key]entry, len(keys))
+	for _, k := range keys {
+		group[k] = l.waiting[k]
+		delete(l.waiting, k)
+	}
+	l.writing = group
 	l.mu.Unlock()
 
 	err := l.reopen()
@@ -116,7 +147,9 @@ func (l *Embedded) flush() error {
 			l.mu.Lock()
 			cover := l.cover.clone()
 			l.mu.Unlock()
-			cover.seen, cover.group = now.UTC(), number
+			if cover.seen, cover.group = now.UTC(), number; !last {
+				cover.seen = earlier(cover.written, now)
+			}
 			return db.Update(func(tx *bbolt.Tx) error { return l.writeGroup(tx, group, cover) })
 		})
 	}
@@ -124,15 +157,15 @@ func (l *Embedded) flush() error {
 	l.mu.Lock()
 	was := l.failing
 	l.failing = err
-	if err != nil {
+	switch {
+	case err != nil:
 		l.failures++
 		// What came meanwhile is newer than what could not be written.
-		for k, e := range l.waiting {
-			group[k] = group[k].merge(e)
+		for k, e := range group {
+			l.waiting[k] = e.merge(l.waiting[k])
 		}
-		l.waiting = group
 		l.nudge()
-	} else {
+	case last:
 		l.cover.written = now
 	}
 	l.writing = nil

@@ -121,6 +121,9 @@ func (o *oracle) compare(t *testing.T, q asked) {
 		return
 	}
 	answer, ours := o.ask(t, q), "0"
+	if strings.HasPrefix(answer, "error Unescaped left brace in regex is illegal") {
+		return // versions of Perl before 5.26 take it, as the character that it is to us
+	}
 	if holds(t, condition, q.m) {
 		ours = "1"
 	}
