@@ -228,14 +228,8 @@ func (g *ground) restart(all []*attempt) {
 			at.at, err = at.look()
 			return err
 		}
-		// Half a purge is no loss, as long as control files go first. The next
-		// one ends it.
-		for _, tm := range g.templates {
-			_, control := os.Stat(filepath.Join(at.store, oldDay, "qf"+tm.id))
-			_, data := os.Stat(filepath.Join(at.store, oldDay, "df"+tm.id))
-			if control == nil && data != nil {
-				return fmt.Errorf("half: %w", data)
-			}
+		if _, err = at.purged(); err != nil {
+			return err
 		}
 		if _, err := os.Stat(filepath.Join(at.store, oldDay)); err == nil {
 			again := attempt{run: at.run}
@@ -253,6 +247,22 @@ func (g *ground) restart(all []*attempt) {
 	})
 }
 
+// purged finds the messages of a day that is being purged. Half a purge is no
+// loss, as long as control files go first. The next one ends it.
+func (r *run) purged() (at [letters]place, err error) {
+	for i, tm := range r.g.templates {
+		at[i] = gone
+		day := filepath.Join(r.store, oldDay)
+		if _, none := os.Stat(filepath.Join(day, "qf"+tm.id)); none == nil {
+			at[i] = atStore
+			if half := r.whole(day, "qf", tm); half != nil {
+				err = errors.Join(err, fmt.Errorf("half: message %d: %w", i, half))
+			}
+		}
+	}
+	return at, err
+}
+
 // settle has sendmail list and deliver what is left, and closes the books.
 func (g *ground) settle(all []*attempt, done func(at *attempt, i int) bool) {
 	g.t.Helper()
@@ -266,7 +276,7 @@ func (g *ground) settle(all []*attempt, done func(at *attempt, i int) bool) {
 		_, err := g.lab.RunQueue(g.ctx, g.queues(""))
 		g.must(err)
 	}
-	tallies := g.tallies()
+	tallies := g.tallies(0)
 	for _, at := range all {
 		if at.failed == nil {
 			var now [letters]place

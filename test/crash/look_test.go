@@ -175,8 +175,8 @@ func (r *run) find(dir string, found map[string]bool, places *[letters][]place, 
 		}
 	}
 	for name := range found {
-		if r.a.sends && queue && len(name) > 2 && strings.Contains("qf df xf", name[:2]) {
-			continue // of sendmail's own bounce
+		if r.a.sends && queue && len(name) > 2 && strings.Contains("qf df xf tf", name[:2]) {
+			continue // of sendmail's own bounce; a tf is what it had not yet taken
 		}
 		complain("left over in %s: %s", dir, name)
 	}
@@ -245,10 +245,10 @@ type tally struct {
 	err       error             // one was delivered in part
 }
 
-// tallies are those of all runs, by tag.
-func (g *ground) tallies() map[string]*tally {
+// tallies are those of all runs, by tag, from this delivery on.
+func (g *ground) tallies(from int) map[string]*tally {
 	all := make(map[string]*tally)
-	for _, d := range g.lab.Stub.Deliveries() {
+	for _, d := range g.lab.Stub.Deliveries()[from:] {
 		kind, rest, _ := strings.Cut(d.To[0], "-")
 		tag, rest, _ := strings.Cut(rest, "-")
 		i := int(rest[0] - '0')

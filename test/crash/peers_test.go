@@ -157,7 +157,7 @@ func (p peerRuns) kill(g *ground, calls int) (kills score) {
 		_, err = g.lab.RunQueue(g.ctx, g.queues(""))
 		g.must(err)
 	}
-	tallies := g.tallies()
+	tallies := g.tallies(0)
 	for _, at := range all {
 		kills.count(at.String(), errors.Join(at.failed, at.otherBooks(tallies[at.tag])))
 		at.remove()
