@@ -109,7 +109,7 @@ func TestOutOfOrderAndCutOff(t *testing.T) {
 		c.Write([]byte{0, 0, 0, 100, 'B', 'x'}) // and half a frame
 		c.Close()
 	}
-	for range 500 {
+	for range 6000 {
 		if w.filter.Counts().Open == 0 {
 			break
 		}
@@ -123,7 +123,7 @@ func TestOutOfOrderAndCutOff(t *testing.T) {
 // A client that sends a byte at a time, slower than a frame may take, is cut off,
 // and others do not wait for it.
 func TestAByteAtATime(t *testing.T) {
-	w := newWorld(t, func(o *Options, _ *Policy, _ *evidence.Options) { o.FrameTimeout = 100 * time.Millisecond })
+	w := newWorld(t, func(o *Options, _ *Policy, _ *evidence.Options) { o.FrameTimeout = 500 * time.Millisecond })
 	slow := w.dial(outside)
 	for _, b := range milterclient.Frame('M', "<ann@remote.example>\x00") {
 		if _, err := slow.Write([]byte{b}); err != nil {
@@ -132,7 +132,7 @@ func TestAByteAtATime(t *testing.T) {
 		if a := w.deliver(outside, letter("ann@remote.example", "joe@example.org", "1@remote.example")); a.Code != 'a' {
 			t.Errorf("another client: %v", a)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 	if _, err := slow.Read(); err == nil {
 		t.Error("it was answered")

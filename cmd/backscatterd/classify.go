@@ -68,7 +68,7 @@ type classifier struct {
 // all reads the mailboxes, one after the other.
 func (c *classifier) all(ctx context.Context, paths []string) error {
 	for _, path := range paths {
-		err := mailbox.Read(ctx, path, c.app.stdin, func(m mailbox.Message) error { return c.take(ctx, m) })
+		err := mailbox.Read(ctx, path, c.app.input(ctx), func(m mailbox.Message) error { return c.take(ctx, m) })
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

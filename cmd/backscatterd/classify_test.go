@@ -65,7 +65,7 @@ func (g *guarded) at(now time.Time) { g.clock.Store(now.Unix()) }
 // written waits until the ledger's file has all that was recorded before a time.
 func (g *guarded) written(at time.Time) {
 	g.t.Helper()
-	for range 500 {
+	for range 3000 {
 		if s, err := ledger.ReadStatus(g.dir + "/ledger.db"); err == nil && !s.Written.Before(at.Truncate(time.Second)) {
 			return
 		}

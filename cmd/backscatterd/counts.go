@@ -103,6 +103,7 @@ type countTable struct {
 	each   int   // columns of AgeLabels that one of the table stands for
 	ages   []int // their widths
 	key    int
+	above  bool // keys stand in full above their rows
 	total  int
 	bar    int // 0 is none
 	most   int
@@ -111,17 +112,31 @@ type countTable struct {
 const (
 	leastBar = 8
 	mostBar  = 30
+	mostKey  = 60
 )
 
-// newCountTable shares out the width: all ages as long as there is room for them
-// beside the key and a bar, else two or five of them together.
+// newCountTable shares out the width. A status tells at its end what is wrong,
+// and many begin alike: where there is no room for all of it beside its numbers,
+// it stands above them.
 func newCountTable(out terminal, by string, total queuesweep.Count, counts []queuesweep.Count) countTable {
 	t := countTable{out: out, by: by, total: max(len(fmt.Sprint(total.Total)), len("ALL"))}
-	need := max(columns(by), len("TOTAL"))
+	least := max(columns(by), len("TOTAL"))
+	need := least
 	for _, c := range counts {
 		need = max(need, columns(clean(c.Key)))
 		t.most = max(t.most, c.Total)
 	}
+	t.share(need, total)
+	if by == "status" && t.key < need {
+		t.above = true
+		t.share(least, total)
+	}
+	return t
+}
+
+// share gives the key what it needs as far as there is room beside a bar and all
+// ages, else beside two or five of them together.
+func (t *countTable) share(need int, total queuesweep.Count) {
 	all := queuesweep.AgeLabels()
 	for _, t.each = range []int{1, 2, 5} {
 		t.labels, t.ages = nil, nil
@@ -136,8 +151,8 @@ func newCountTable(out terminal, by string, total queuesweep.Count, counts []que
 			t.ages = append(t.ages, w)
 			used += 2 + w
 		}
-		rest := out.width - used
-		t.key = min(need, max(rest-leastBar-2, 1), 60)
+		rest := t.out.width - used
+		t.key = min(need, max(rest-leastBar-2, 1), mostKey)
 		t.bar = min(rest-t.key-2, mostBar)
 		if t.key >= min(need, 24) {
 			break
@@ -146,7 +161,6 @@ func newCountTable(out terminal, by string, total queuesweep.Count, counts []que
 	if t.bar < leastBar {
 		t.bar = 0
 	}
-	return t
 }
 
 // merge adds up columns that stand together.
@@ -171,18 +185,33 @@ func (t countTable) print(counts []queuesweep.Count) {
 	}
 	fmt.Fprintln(t.out, t.out.paint(bold, head))
 	for i, c := range counts {
-		line := pad(fit(clean(c.Key), t.key), t.key) + "  " + padLeft(fmt.Sprint(c.Total), t.total)
-		if t.bar > 0 {
-			drawn := ""
-			if i > 0 {
-				drawn = t.out.bar(c.Total, t.most, t.bar)
+		key := clean(c.Key)
+		if t.above && i > 0 {
+			for j, line := range fold(key, t.out.width-2) {
+				if j > 0 {
+					line = "  " + line
+				}
+				fmt.Fprintln(t.out, line)
 			}
-			line += "  " + t.out.paint(cyan, drawn) + strings.Repeat(" ", t.bar-columns(drawn))
+			key = ""
 		}
-		for i, n := range t.merge(c.Ages[:]) {
-			line += "  " + t.out.count(n, t.ages[i])
-		}
-		fmt.Fprintln(t.out, line)
+		fmt.Fprintln(t.out, t.row(key, c, i > 0))
 	}
 	fmt.Fprintln(t.out, t.out.paint(faint, fit("columns: up to so many minutes old", t.out.width)))
+}
+
+// row is a line of the table; that of the total has no bar.
+func (t countTable) row(key string, c queuesweep.Count, drawn bool) string {
+	line := pad(fitMiddle(key, t.key), t.key) + "  " + padLeft(fmt.Sprint(c.Total), t.total)
+	if t.bar > 0 {
+		bar := ""
+		if drawn {
+			bar = t.out.bar(c.Total, t.most, t.bar)
+		}
+		line += "  " + t.out.paint(cyan, bar) + strings.Repeat(" ", t.bar-columns(bar))
+	}
+	for i, n := range t.merge(c.Ages[:]) {
+		line += "  " + t.out.count(n, t.ages[i])
+	}
+	return line
 }

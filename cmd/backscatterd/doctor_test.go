@@ -63,7 +63,7 @@ func TestDoctorOnRealSendmail(t *testing.T) {
 	go func() {
 		ended <- run(ctx, []string{"serve", "--only", "milter", "-c", cfg}, strings.NewReader(""), &log, &log)
 	}()
-	for range 500 {
+	for range 3000 {
 		if exists(socket) && exists(dir+"/ledger.db.status") {
 			break
 		}

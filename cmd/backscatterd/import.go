@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,16 +31,18 @@ func (a *app) importCommand() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, names []string) error { return a.importFiles(names, output) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.importFiles(cmd.Context(), names, output)
+		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this new `file` instead of the standard output")
 	return cmd
 }
 
-func (a *app) importFiles(names []string, output string) error {
+func (a *app) importFiles(ctx context.Context, names []string, output string) error {
 	var files []script.File
 	for _, name := range names {
-		f, err := a.scriptFile(name)
+		f, err := a.scriptFile(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -81,8 +84,8 @@ func (a *app) importFiles(names []string, output string) error {
 }
 
 // scriptFile reads what is named, up to a little more than can be used.
-func (a *app) scriptFile(name string) (script.File, error) {
-	in, shown := a.stdin, "-"
+func (a *app) scriptFile(ctx context.Context, name string) (script.File, error) {
+	in, shown := a.input(ctx), "-"
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {

@@ -39,7 +39,7 @@ func startRealRedis(t *testing.T, addr string) realRedis {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 500 {
+	for range 6000 {
 		if conn, err := net.Dial("tcp4", addr); err == nil {
 			conn.Close()
 			return realRedis{addr, cmd}
@@ -120,10 +120,12 @@ func TestLedgerOnServerByHand(t *testing.T) {
 	hosts["A.example"].Record(ledger.Message{MessageID: "<1@example.org>", Sender: "joe@example.org", Recipients: []string{"ann@remote.example"}})
 	says(exitFailed, status, "ledger on "+addr+": the server does not answer") // after 5 s
 	server.cmd.Process.Signal(unix.SIGCONT)
-	for i := 0; hosts["A.example"].Waiting() > 0 && i < 1000; i++ {
-		time.Sleep(10 * time.Millisecond)
+	for range 600 { // until what waited is written, and a report tells of it
+		if _, out := command("status"); hosts["A.example"].Waiting() == 0 && strings.Contains(out, "written later") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	time.Sleep(1500 * time.Millisecond) // the next report tells of it
 	says(exitDone, status, "host a.example: reports, new when it came, 1 gap", "server away, written later; does not count", "1 message")
 
 	if err := hosts["b.example"].Close(); err != nil {

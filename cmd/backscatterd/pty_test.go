@@ -38,7 +38,7 @@ func startOnTerminal(t *testing.T, width, height int, stdout *os.File, env []str
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	o := &onTerminal{t: t, cmd: exec.CommandContext(ctx, self, args...), master: master, ended: make(chan struct{}), screen: newScreen(width, height)}
 	o.cmd.Args[0] = "backscatterd" // what TestMain knows the program by
@@ -108,7 +108,7 @@ func (o *onTerminal) read() {
 // sees waits until the screen has a text.
 func (o *onTerminal) sees(text string) {
 	o.t.Helper()
-	for range 1000 {
+	for range 6000 {
 		if strings.Contains(o.shown(), text) {
 			return
 		}
@@ -135,7 +135,7 @@ func (o *onTerminal) end() int {
 	err := o.cmd.Wait()
 	select {
 	case <-o.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		o.t.Fatal("the terminal is still open")
 	}
 	var exit *exec.ExitError
@@ -315,6 +315,7 @@ func TestScreens(t *testing.T) {
 		"list":    {"queue", "list"},
 		"summary": {"queue", "summary"},
 		"ages":    {"queue", "summary", "--by", "age"},
+		"status":  {"queue", "summary", "--by", "status"},
 		"try":     {"rule", "try", `status contains "4.2"`},
 		"sweep":   {"sweep", "--dry-run"},
 	} {

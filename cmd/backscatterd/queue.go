@@ -325,7 +325,10 @@ func (a *app) confirm(cmd *cobra.Command, f byHand, verb string, dry func(func(q
 	}
 	fmt.Fprint(a.stderr, question)
 	var answer string
-	fmt.Fscanln(a.stdin, &answer)
+	fmt.Fscanln(a.input(cmd.Context()), &answer)
+	if cmd.Context().Err() != nil {
+		return errors.New("nothing was done: interrupted before it was confirmed")
+	}
 	if a := strings.ToLower(answer); a != "y" && a != "yes" {
 		return errors.New("nothing was done: answer y, or say --yes, to have it done")
 	}

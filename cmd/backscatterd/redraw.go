@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,7 +87,9 @@ func (a *app) redraw(ctx context.Context, each time.Duration, title string, show
 	if err != nil && len(f.lines) < 2 {
 		return err // nothing can be shown, and the next time it will be the same
 	}
-	signals := make(chan os.Signal, 1)
+	// Room for all of them: one who comes back to a window of another size must
+	// not lose the signal that tells of one to that of the other.
+	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGWINCH, unix.SIGTSTP, unix.SIGCONT)
 	defer signal.Stop(signals)
 	w := a.out.Writer
@@ -95,12 +98,12 @@ func (a *app) redraw(ctx context.Context, each time.Duration, title string, show
 	tick := time.NewTicker(each)
 	defer tick.Stop()
 	for {
-		if err != nil && ctx.Err() == nil {
-			// The next look may do better: a queue is being changed.
-			fmt.Fprintln(f.out, a.out.paint(red, fit("error: "+clean(err.Error()), f.out.width)))
-		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if err != nil {
+			// The next look may do better: a queue is being changed.
+			f.error(err)
 		}
 		if _, err := w.Write(f.bytes()); err != nil {
 			return err
@@ -175,6 +178,20 @@ func (f *frame) Write(text []byte) (int, error) {
 			f.more++
 		}
 		f.rest = f.rest[i+1:]
+	}
+}
+
+// error tells of one below the heading, where a list that is longer than the
+// screen does not hide it.
+func (f *frame) error(err error) {
+	text := f.out.paint(red, fit("error: "+clean(err.Error()), f.out.width))
+	if f.out.ascii {
+		text = string(plain([]byte(text)))
+	}
+	f.lines = slices.Insert(f.lines, min(1, len(f.lines)), text)
+	if len(f.lines) > f.height {
+		f.lines = f.lines[:f.height]
+		f.more++
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func (a *app) ruleCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			condition, err := a.conditionToTry(args[0], perl)
+			condition, err := a.conditionToTry(cmd.Context(), args[0], perl)
 			if err != nil {
 				return err
 			}
@@ -52,10 +53,10 @@ func (a *app) ruleCommand() *cobra.Command {
 }
 
 // conditionToTry is the condition in the language of rules.
-func (a *app) conditionToTry(text string, perl bool) (string, error) {
+func (a *app) conditionToTry(ctx context.Context, text string, perl bool) (string, error) {
 	if text == "-" {
 		const most = 64 << 10
-		data, err := io.ReadAll(io.LimitReader(a.stdin, most+1))
+		data, err := io.ReadAll(io.LimitReader(a.input(ctx), most+1))
 		if err != nil {
 			return "", fmt.Errorf("standard input: %w", err)
 		}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -118,6 +121,60 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// ^C ends the wait for an answer: nothing is done.
+func TestInterruptedWhileAsked(t *testing.T) {
+	queue := madeQueue(t)
+	for typed, says := range map[string]string{"\x03": "nothing was done: interrupted before it was confirmed", "n\n": "nothing was done: answer y"} {
+		o := startOnTerminal(t, 120, 50, nil, []string{"NO_COLOR=1"}, "queue", "delete", "--where", "attempts > 2", "--queue", queue)
+		o.sees("[y/N]")
+		o.master.WriteString(typed)
+		if code := o.end(); code != exitUsage || !strings.Contains(o.shown(), says) {
+			t.Errorf("%q: exit status %d, want %d; it says\n%s", typed, code, exitUsage, o.shown())
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(queue, "?f*")); err != nil || len(left) != 10 {
+		t.Errorf("%d files are left of 10, %v", len(left), err)
+	}
+}
+
+// Nor does a signal wait for an input that does not end.
+func TestInterruptedWhileReading(t *testing.T) {
+	for _, args := range [][]string{{"rule", "try", "-"}, {"import", "-"}, {"classify", "-"}} {
+		stdin, held, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer held.Close()
+		defer stdin.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		timer := time.AfterFunc(50*time.Millisecond, cancel)
+		defer timer.Stop()
+		var said bytes.Buffer
+		if code := run(ctx, append(args, "--config", "../../config/default.toml"), stdin, &said, &said); code != exitFailed || !strings.Contains(said.String(), "interrupted") {
+			t.Errorf("%v: exit status %d, want %d; it says\n%s", args, code, exitFailed, said.String())
+		}
+	}
+}
+
+// An error is seen though the list is longer than the screen.
+func TestWatchShowsErrors(t *testing.T) {
+	for _, lines := range []int{1, 3, 4, 5, 40} {
+		f := &frame{out: terminal{width: 40}, height: 4}
+		f.out.Writer = f
+		for i := range lines {
+			fmt.Fprintln(f.out, "line", i)
+		}
+		f.error(errors.New("queue q2: permission denied"))
+		drawn := strings.Split(string(f.bytes()), endLine)
+		if len(drawn) > f.height || !strings.Contains(drawn[1], "permission denied") {
+			t.Errorf("of %d lines: %q", lines, drawn)
+		}
+		if left := fmt.Sprintf("%d lines below", lines+1-3); lines+1 > f.height && !strings.Contains(drawn[3], left) {
+			t.Errorf("of %d lines, no %q: %q", lines, left, drawn)
+		}
+	}
+}
+
 // Progress is drawn late, above nothing, and erased; results are not mixed with
 // it.
 func TestProgress(t *testing.T) {
@@ -146,7 +203,7 @@ func TestProgress(t *testing.T) {
 	slave.Close()
 	select {
 	case <-o.ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the terminal is still open")
 	}
 	if got := o.shown(); got != "a line of the log\n" {

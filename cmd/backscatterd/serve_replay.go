@@ -48,7 +48,7 @@ func (a *app) replay(ctx context.Context, path, only string, asJSON bool) error 
 	if r.rehearsal, err = milter.Rehearse(policyOf(cfg.Milter, signers{}, r.engine)); err != nil {
 		return err
 	}
-	err = mailbox.Read(ctx, path, a.stdin, func(m mailbox.Message) error { return r.take(ctx, m) })
+	err = mailbox.Read(ctx, path, a.input(ctx), func(m mailbox.Message) error { return r.take(ctx, m) })
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

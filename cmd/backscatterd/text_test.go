@@ -50,6 +50,35 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
+func TestFolded(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		most int
+		want string
+	}{
+		{"Deferred: 452 4.2.2 full", 24, "Deferred: 452 4.2.2 full"},
+		{"Deferred: 452 4.2.2 full", 23, "Deferred: 452 4.2.2|full"},
+		{"abcdefgh ij", 3, "abc|def|gh|ij"},
+		{"信箱已滿", 5, "信箱|已滿"},
+		{"信箱", 1, "信|箱"},
+		{"", 5, ""},
+	} {
+		if got := strings.Join(fold(c.text, c.most), "|"); got != c.want {
+			t.Errorf("%q in %d columns: %q, want %q", c.text, c.most, got, c.want)
+		}
+	}
+	for most, want := range map[int]string{0: "mx.a.example", 12: "mx.a.example", 11: "mx.a.…ample", 4: "mx…e", 3: "m…e", 2: "m…"} {
+		if got := fitMiddle("mx.a.example", most); got != want {
+			t.Errorf("in %d columns: %q, want %q", most, got, want)
+		}
+	}
+	for most := 1; most < 9; most++ {
+		if got := fitMiddle("信箱已滿", most); columns(got) > most {
+			t.Errorf("in %d columns: %q", most, got)
+		}
+	}
+}
+
 // A list sorts as much as it can hold, and loses nothing beyond.
 func TestLongList(t *testing.T) {
 	for _, n := range []int{maxSorted, maxSorted + 1, 2*maxSorted + 1} {

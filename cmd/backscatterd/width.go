@@ -58,6 +58,53 @@ func fit(s string, most int) string {
 	return s
 }
 
+// fitMiddle is fit of what tells as much at its end as at its front: of addresses
+// and names of hosts the middle is left out.
+func fitMiddle(s string, most int) string {
+	if most < 3 || columns(s) <= most {
+		return fit(s, most)
+	}
+	front := strings.TrimSuffix(fit(s, most-(most-1)/2), "…")
+	rest, n := len(s), 0
+	for rest > len(front) {
+		r, size := utf8.DecodeLastRuneInString(s[:rest])
+		if n += columnsOf(r); n > most-1-columns(front) {
+			break
+		}
+		rest -= size
+	}
+	return front + "…" + s[rest:]
+}
+
+// fold breaks a text between words into lines of so many columns; a word that is
+// longer than a line is broken too.
+func fold(s string, most int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(s) {
+		if line != "" && columns(line)+1+columns(word) <= most {
+			line += " " + word
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		for line = word; columns(line) > most; {
+			n, end := 0, 0
+			for i, r := range line {
+				if n += columnsOf(r); n > most && i > 0 {
+					break
+				}
+				end = i + utf8.RuneLen(r)
+			}
+			lines, line = append(lines, line[:end]), line[end:]
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
 // pad fills a text up to so many columns.
 func pad(s string, to int) string {
 	return s + strings.Repeat(" ", max(0, to-columns(s)))

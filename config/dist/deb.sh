@@ -49,12 +49,17 @@ done
 put 644 "$here/debian/sysusers.conf" usr/lib/sysusers.d/backscatterd.conf
 put 644 "$here/debian/tmpfiles.conf" usr/lib/tmpfiles.d/backscatterd.conf
 put 644 "$here/m4/backscatterd.m4" usr/share/sendmail/cf/feature/backscatterd.m4
-for doc in README.md docs/*.md docs/*.png docs/*.svg; do
-	put 644 "$doc" "usr/share/doc/backscatterd/$(basename "$doc")"
+# As they lie here, so that the links between them lead somewhere; nor are they
+# compressed. What is there to be copied is where Debian has examples.
+for doc in README.md docs/*.md docs/*.png docs/*.svg config/default.toml; do
+	put 644 "$doc" "usr/share/doc/backscatterd/$doc"
 done
 put 644 LICENSE usr/share/doc/backscatterd/copyright
 for example in "$here"/examples/* docs/*.json docs/*.tmpl; do
 	put 644 "$example" "usr/share/doc/backscatterd/examples/$(basename "$example")"
+done
+for example in docs/*.json docs/*.tmpl; do
+	ln -s "../examples/$(basename "$example")" "$root/usr/share/doc/backscatterd/$example"
 done
 put 644 "$here/debian/lintian-overrides" usr/share/lintian/overrides/backscatterd
 maintainer='backscatterd <backscatterd@users.noreply.github.com>'

@@ -70,7 +70,7 @@ func (s *redisServer) start() {
 	if err := s.cmd.Start(); err != nil {
 		s.tb.Fatal(err)
 	}
-	for range 500 {
+	for range 6000 {
 		conn, err := net.Dial("tcp4", s.addr)
 		if err == nil {
 			conn.Close()
@@ -100,7 +100,7 @@ func (s *redisServer) do(args ...any) any {
 	s.tb.Helper()
 	c := redis.NewClient(&redis.Options{Addr: s.addr})
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	v, err := c.Do(ctx, args...).Result()
 	if err != nil {
@@ -157,7 +157,7 @@ func (h *sharedHost) reported() string {
 // soon waits until a thing holds.
 func soon(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
-	within(tb, 15*time.Second, what, holds)
+	within(tb, time.Minute, what, holds)
 }
 
 func within(tb testing.TB, limit time.Duration, what string, holds func() bool) {

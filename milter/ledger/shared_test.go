@@ -187,7 +187,7 @@ func TestSharedServerAway(t *testing.T) {
 				a.send(3)
 			}
 			t.Logf("the slowest of 200 look-ups took %v", slowest)
-			if slowest > 500*time.Millisecond { // 50 ms and a busy machine
+			if slowest > 1500*time.Millisecond { // less than the connection's own limit, which would hold up mail
 				t.Errorf("a look-up took %v", slowest)
 			}
 			soon(t, "look-ups fail", func() bool { _, err := b.knowsWithin(2, 50*time.Millisecond); return errors.Is(err, ErrAway) })

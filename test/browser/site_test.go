@@ -185,7 +185,7 @@ func (s site) start(t *testing.T, cmd *exec.Cmd) {
 func (s site) settled(t *testing.T) string {
 	t.Helper()
 	var body string
-	for range 100 {
+	for range 600 {
 		resp, err := http.Get(s.url)
 		if err == nil {
 			data, _ := io.ReadAll(resp.Body)

@@ -144,7 +144,7 @@ func (r *fleetRedis) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for range 500 {
+	for range 6000 {
 		if conn, err := r.net.dial(r.t.Context(), net.JoinHostPort(redisAddr, redisPort)); err == nil {
 			conn.Close()
 			return

@@ -68,7 +68,7 @@ func (r *secureRedis) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for range 500 {
+	for range 6000 {
 		if conn, err := net.Dial("tcp4", r.addr); err == nil {
 			conn.Close()
 			return
@@ -93,7 +93,7 @@ func (r *secureRedis) kill() {
 func (r *secureRedis) try(args ...any) (any, error) {
 	c := redis.NewClient(&redis.Options{Addr: r.addr, Password: adminPassword, TLSConfig: r.tls, DisableIdentity: true})
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
 	return c.Do(ctx, args...).Result()
 }

@@ -73,7 +73,7 @@ func (s *serverSite) fails(args ...string) string {
 func (s *serverSite) soon(what string, wrong func() string) {
 	s.t.Helper()
 	said := ""
-	for range 300 {
+	for range 1200 {
 		if said = wrong(); said == "" {
 			return
 		}

@@ -217,7 +217,7 @@ func newFleet(t *testing.T) *fleet {
 func (f *fleet) soon(what string, holds func() error) {
 	f.t.Helper()
 	var err error
-	for range 200 {
+	for range 1200 {
 		if err = holds(); err == nil {
 			return
 		}

@@ -124,7 +124,7 @@ postlog unix-dgram n - n - 1 postlogd
 	})
 	runPostfix(t, root)
 	addr = fmt.Sprintf("127.0.0.1:%d", at)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if greets(addr) {
 			return addr
 		}

@@ -156,7 +156,7 @@ func (s *mailSite) stopFilter() {
 // says waits for a line of the log.
 func (s *mailSite) says(what string) {
 	s.t.Helper()
-	for range 1000 {
+	for range 3000 {
 		if strings.Contains(s.log.String(), what) {
 			return
 		}

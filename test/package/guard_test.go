@@ -127,7 +127,7 @@ func (m *machine) get(t *testing.T, url string) string {
 		DialContext:       func(_ context.Context, _, address string) (net.Conn, error) { return m.dial(nil, address) },
 	}}
 	var last error
-	for range 100 {
+	for range 600 {
 		answer, err := client.Get(url)
 		if err != nil {
 			last = err

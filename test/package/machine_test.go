@@ -156,7 +156,7 @@ func cgroup(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		var last error
-		for range 100 { // its processes are gone in a moment
+		for range 1200 { // its processes are gone in a moment
 			if last = removeGroups(group); last == nil {
 				return
 			}

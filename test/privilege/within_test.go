@@ -30,7 +30,7 @@ func enter(pid int) (*within, error) {
 	if err := unix.PtraceSeize(pid); err != nil {
 		return nil, fmt.Errorf("stop process %d: %w (needs root)", pid, err)
 	}
-	for range 100 {
+	for range 3000 {
 		if err := unix.PtraceInterrupt(pid); err != nil {
 			return nil, err
 		}

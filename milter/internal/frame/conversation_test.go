@@ -311,7 +311,7 @@ func TestTheEndOfAConnectionEndsTheMessage(t *testing.T) {
 		if err := end(c); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for range 1000 {
+		for range 6000 {
 			b.mu.Lock()
 			n := len(b.log)
 			b.mu.Unlock()

@@ -134,7 +134,7 @@ func serve(t *testing.T, answer answerFunc, change ...func(*Options)) *bench {
 }
 
 func (b *bench) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := b.server.Shutdown(ctx); err != nil {
 		b.t.Errorf("Shutdown: %v", err)
@@ -173,7 +173,7 @@ func (b *bench) events() []string {
 // eventsUntil waits for an event that comes without an answer to wait for.
 func (b *bench) eventsUntil(last string) []string {
 	b.t.Helper()
-	for range 1000 {
+	for range 6000 {
 		b.mu.Lock()
 		done := len(b.log) > 0 && b.log[len(b.log)-1] == last
 		b.mu.Unlock()

@@ -190,7 +190,7 @@ func TestAHeaderEndsAtItsNUL(t *testing.T) {
 }
 
 func TestASlowClientIsCutOff(t *testing.T) {
-	b := serve(t, nil, func(o *Options) { o.FrameTimeout = 50 * time.Millisecond })
+	b := serve(t, nil, func(o *Options) { o.FrameTimeout = 300 * time.Millisecond })
 	c := b.dial()
 	for _, octet := range milterclient.Frame('M', "<a@b>"+strings.Repeat("\x00", 200)) {
 		if _, err := c.Write([]byte{octet}); err != nil {

@@ -24,7 +24,7 @@ func TestConnectionsBeyondTheLimitAreClosed(t *testing.T) {
 	if p, err := third.Read(); err == nil {
 		t.Errorf("third connection: %v", p)
 	}
-	for range 1000 { // it is counted and reported once the connection is closed
+	for range 6000 { // it is counted and reported once the connection is closed
 		if b.reported() != "" {
 			break
 		}
@@ -37,7 +37,7 @@ func TestConnectionsBeyondTheLimitAreClosed(t *testing.T) {
 		t.Errorf("reports: %q", b.reported())
 	}
 	first.Close()
-	for range 1000 {
+	for range 6000 {
 		if b.server.Counts().Open == 1 {
 			break
 		}
@@ -53,7 +53,7 @@ func TestShutdownFinishesMessagesInHand(t *testing.T) {
 	b.must(idle.Deliver(letter))
 	b.must(busy.Command('M', "<a@b>\x00"))
 	b.must(busy.Command('R', "<c@d>\x00"))
-	for range 1000 {
+	for range 6000 {
 		b.mu.Lock()
 		ready := len(b.log) > 0 && b.log[len(b.log)-1] == "rcpt c@d"
 		b.mu.Unlock()

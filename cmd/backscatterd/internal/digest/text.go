@@ -70,15 +70,22 @@ func (w *writer) line(format string, args ...any) {
 
 func (w *writer) title(s string) { w.line("\n%s\n%s", s, strings.Repeat("-", len(s))) }
 
-// item is a text behind a dash, broken into lines.
-func (w *writer) item(text string) {
-	line := "-"
+// item is a text behind a dash.
+func (w *writer) item(text string) { w.folded("- ", text) }
+
+// folded is a text behind its head, broken into lines that begin below its first
+// word.
+func (w *writer) folded(head, text string) {
+	line, begun := head, false
 	for word := range strings.FieldsSeq(status.Short(text, 600)) {
-		if len([]rune(line))+1+len([]rune(word)) > width && len(line) > 2 {
+		if begun && len([]rune(line))+1+len([]rune(word)) > width {
 			w.line("%s", line)
-			line = " "
+			line, begun = strings.Repeat(" ", len(head)), false
 		}
-		line += " " + word
+		if begun {
+			line += " "
+		}
+		line, begun = line+word, true
 	}
 	w.line("%s", line)
 }
@@ -215,7 +222,7 @@ func rows(w *writer, what string, counts []queuesweep.Count) {
 	}
 	w.line("\n%s:", what)
 	for _, c := range counts[:min(len(counts), toldRows)] {
-		w.line("%6d  %s", c.Total, status.Short(c.Key, width-8))
+		w.folded(fmt.Sprintf("%6d  ", c.Total), c.Key)
 	}
 }
 

@@ -29,11 +29,11 @@ func (x *examination) keys() {
 		return
 	}
 	dir := x.Milter.Keys
-	make := "Make a key, as the user that the milter runs as:\n  backscatterd key new"
+	advice := "Make a key, as the user that the milter runs as:\n  backscatterd key new"
 	keys, err := keyring.Open(dir).List()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		x.fail(check, make, "there is no folder %s: mail goes out unsigned", dir)
+		x.fail(check, advice, "there is no folder %s: mail goes out unsigned", dir)
 		return
 	case err != nil:
 		x.cannot(check, "The line above says what to run; then tell the daemon by SIGHUP.", err)
@@ -51,7 +51,7 @@ func (x *examination) keys() {
 	}
 	switch {
 	case signing == nil:
-		x.fail(check, make, "no key in %s signs: mail goes out unsigned", dir)
+		x.fail(check, advice, "no key in %s signs: mail goes out unsigned", dir)
 	case x.Now.Sub(signing.Created) > oldKey:
 		x.warn(check, "Make a new one; the old one goes on checking what it signed:\n  backscatterd key new", "%s: the key %s signs since %s", dir, signing.ID, signing.Created.Format(time.DateOnly))
 	default:

@@ -73,9 +73,12 @@ type Board struct {
 	filter  atomic.Pointer[Sources]
 	sweeper atomic.Pointer[Sources]
 	ask     chan struct{}
+	most    time.Duration // that a reading of the queues for a look may take
 
 	mu          sync.Mutex // of all below
 	survey      queuesweep.Survey
+	tried       time.Time     // when the last reading for a look began, also one that failed
+	triedFor    time.Duration // how long it took
 	stock       queuesweep.Stock
 	run         Run
 	lastSuccess time.Time
@@ -84,8 +87,8 @@ type Board struct {
 
 var _ milter.Observer = (*Board)(nil)
 
-// NewBoard makes a Board. A history that is not there begins now; one that
-// cannot be read is left alone, said in the log, and begins anew.
+// NewBoard makes a Board. A history that is not there begins now; of one that
+// cannot be read the log tells, and it is written anew.
 func NewBoard(o Options) *Board {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -94,7 +97,7 @@ func NewBoard(o Options) *Board {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	o.Refresh = cmp.Or(o.Refresh, time.Minute)
-	b := &Board{opts: o, ask: make(chan struct{}, 1), history: NewHistory(), layout: pageLayout()}
+	b := &Board{opts: o, ask: make(chan struct{}, 1), most: surveyTime, history: NewHistory(), layout: pageLayout()}
 	b.filter.Store(&Sources{})
 	b.sweeper.Store(&Sources{})
 	if o.Filters && o.History != "" {
@@ -154,7 +157,11 @@ func (b *Board) Save() {
 func (b *Board) stale() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.opts.Now().Sub(b.survey.At) >= max(b.opts.Refresh, 20*b.survey.Took)
+	at, took := b.survey.At, b.survey.Took
+	if !b.tried.Before(at) {
+		at, took = b.tried, b.triedFor
+	}
+	return b.opts.Now().Sub(at) >= max(b.opts.Refresh, 20*took)
 }
 
 // want has the queues read in the background where what is known is old.
@@ -168,28 +175,33 @@ func (b *Board) want() {
 // surveyTime bounds a reading of the queues for a look.
 const surveyTime = 5 * time.Minute
 
-func (b *Board) readQueues(ctx context.Context) {
+// readQueues keeps what was read before where nothing can be read now: with its
+// time, so that nobody takes it for new.
+func (b *Board) readQueues(daemon context.Context) {
 	s := b.sweeper.Load()
 	if s.Survey == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, surveyTime)
+	ctx, cancel := context.WithTimeout(daemon, b.most)
 	defer cancel()
+	began := b.opts.Now()
 	v, err := s.Survey(ctx)
-	if ctx.Err() != nil {
+	if daemon.Err() != nil {
 		return
+	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("it took longer than %v, and was given up: see what holds up the disk that they are on", b.most)
 	}
 	b.mu.Lock()
 	if b.unread = err; !v.At.IsZero() {
 		b.survey = v
-	} else {
-		b.survey.At = b.opts.Now() // not to be tried again at once
 	}
+	b.tried, b.triedFor = began, b.opts.Now().Sub(began)
 	b.mu.Unlock()
 	if err != nil {
 		b.opts.Log.Warn("not all queues could be read for the status page", "error", err)
 	}
-	b.readStock(ctx)
+	b.readStock(daemon)
 }
 
 func (b *Board) readStock(ctx context.Context) {

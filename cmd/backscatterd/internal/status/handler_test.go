@@ -177,7 +177,7 @@ func TestLooksDoNotReadTheQueue(t *testing.T) {
 	}
 	look()
 	clock.Add(61)
-	for range 100 { // until the first survey is noted, and asked for again
+	for range 10_000 { // until the first survey is noted, and asked for again
 		look()
 		if reads.Load() == 2 {
 			break
@@ -189,6 +189,76 @@ func TestLooksDoNotReadTheQueue(t *testing.T) {
 	<-kept
 	if n := reads.Load(); n != 2 {
 		t.Errorf("the queues were read %d times, want 2", n)
+	}
+}
+
+// A reading that fails is told, keeps what was read before with its time, and is
+// not tried again at once, however long it has taken.
+func TestAReadingFails(t *testing.T) {
+	clock := now
+	b := NewBoard(Options{Sweeps: true, Refresh: time.Minute, Now: func() time.Time { return clock }})
+	b.most = 50 * time.Millisecond
+	survey := func(context.Context) (queuesweep.Survey, error) {
+		return queuesweep.Survey{At: now, States: map[queuesweep.State]int{queuesweep.StateActive: 7}}, nil
+	}
+	read := func() {
+		b.UseSweeper(Sources{Survey: survey})
+		b.readQueues(t.Context())
+	}
+	read()
+	for _, c := range []struct {
+		survey func(context.Context) (queuesweep.Survey, error)
+		says   string
+	}{
+		{func(context.Context) (queuesweep.Survey, error) {
+			clock = clock.Add(10 * time.Minute)
+			return queuesweep.Survey{}, errors.New("no queue folder")
+		}, "not all queues can be read: no queue folder"},
+		{func(ctx context.Context) (queuesweep.Survey, error) {
+			<-ctx.Done()
+			clock = clock.Add(10 * time.Minute)
+			return queuesweep.Survey{}, ctx.Err()
+		}, "not all queues can be read: it took longer than 50ms"},
+	} {
+		survey = c.survey
+		read()
+		if got := strings.Join(b.Problems(), "\n"); !strings.Contains(got, c.says) {
+			t.Errorf("%q is told, want %q", got, c.says)
+		}
+		if kept, _, _ := b.snapshot(); !kept.At.Equal(now) || kept.States[queuesweep.StateActive] != 7 {
+			t.Errorf("%s: the page shows %+v", c.says, kept)
+		}
+		clock = clock.Add(3 * time.Hour)
+		if b.stale() {
+			t.Errorf("%s: ten minutes of reading begin again after three hours", c.says)
+		}
+		if clock = clock.Add(time.Hour); !b.stale() {
+			t.Errorf("%s: it is not tried again", c.says)
+		}
+	}
+}
+
+// Numbers in pictures keep the steps of an axis apart.
+func TestCompact(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1k", 1500: "1.5k", 2000: "2k", 9949: "9.9k", 9950: "10k", 99_900: "100k",
+		150_000: "150k", 999_499: "999k", 999_500: "1M", 1_500_000: "1.5M", 12_000_000: "12M"} {
+		if got := compact(n); got != want {
+			t.Errorf("%d is written %s, want %s", n, got, want)
+		}
+	}
+}
+
+// The half that sweeps says when it may not see what the milter has counted.
+func TestHistoryThatCannotBeRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "h")
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := NewBoard(Options{Sweeps: true, History: file})
+	for path, want := range map[string]string{"/": "What the milter has counted cannot be shown: counts of bounces by the hour, " + file, "/bounces.svg": "</svg>"} {
+		if w := ask(b.Handler(nil), "GET", path, "localhost"); w.Code != 200 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %d, no %q in\n%s", path, w.Code, want, w.Body)
+		}
 	}
 }
 

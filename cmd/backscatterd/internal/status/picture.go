@@ -9,6 +9,7 @@ import (
 	"html"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/backscatterd/backscatterd/queuesweep"
@@ -179,15 +180,22 @@ func (b *Board) narrowQueuePicture(w http.ResponseWriter, _ *http.Request) {
 	p.serve(w)
 }
 
-// compact writes a number in four characters.
+// compact writes a number in four characters. The steps of an axis stay apart: of
+// 500, 1000 and 1500 none is written as another.
 func compact(n int) string {
+	short := func(v float64, unit string) string {
+		if v < 9.95 {
+			return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + unit
+		}
+		return fmt.Sprintf("%.0f%s", v, unit)
+	}
 	switch {
 	case n < 1000:
 		return fmt.Sprint(n)
-	case n < 100_000:
-		return fmt.Sprintf("%.0fk", float64(n)/1000)
+	case n < 999_500:
+		return short(float64(n)/1000, "k")
 	}
-	return fmt.Sprintf("%.1fM", float64(n)/1e6)
+	return short(float64(n)/1e6, "M")
 }
 
 const shownHours = 48
@@ -197,7 +205,8 @@ func (b *Board) bouncesPicture(w http.ResponseWriter, _ *http.Request) {
 	newest := hourOf(now)
 	counts := make(map[int64]Hour)
 	most := 1
-	for _, h := range b.hours(now) {
+	hours, _ := b.hours(now) // the page tells of the error
+	for _, h := range hours {
 		n := hourOf(h.Start)
 		counts[n] = h
 		if newest-n < shownHours {

@@ -31,9 +31,9 @@ type view struct {
 	StatusesLeft    int
 
 	// Of the milter.
-	History   bool
-	Bounces   []dayRow
-	BouncesIn string
+	History      bool
+	HistoryError string
+	Bounces      []dayRow
 
 	LastRun string
 	Rules   []ruleRow
@@ -82,7 +82,10 @@ func (b *Board) view() view {
 	for i, p := range v.Problems {
 		v.Problems[i] = Short(p, 400)
 	}
-	hours := b.hours(now)
+	hours, err := b.hours(now)
+	if err != nil {
+		v.HistoryError = Short(err.Error(), 400)
+	}
 	if v.Sweeps {
 		v.queue(survey, stock, now)
 		v.sweeps(b, run, now)
@@ -255,19 +258,19 @@ func actionOf(e queuesweep.AuditEntry, now time.Time) actionRow {
 }
 
 // hours is what the filter has counted in this process, or written to its file.
-func (b *Board) hours(now time.Time) []Hour {
+func (b *Board) hours(now time.Time) ([]Hour, error) {
 	h := b.history
 	if !b.opts.Filters {
 		if b.opts.History == "" {
-			return nil
+			return nil, nil
 		}
 		read, err := ReadHistory(b.opts.History)
 		if err != nil {
-			return nil
+			return nil, err
 		}
 		h = read
 	}
-	return h.Between(now.Add(-historyHours*time.Hour), now.Add(time.Hour))
+	return h.Between(now.Add(-historyHours*time.Hour), now.Add(time.Hour)), nil
 }
 
 const shownDays = 7
