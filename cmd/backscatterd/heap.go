@@ -10,7 +10,7 @@ import (
 // about as much is garbage: by itself it would run for each few MB that a sweep,
 // which keeps little, leaves behind. Unlike a higher GOGC it costs a command that
 // keeps much no more than that.
-const ballast = 16 << 20
+const ballast = 4 << 20
 
 // steadyHeap puts the ballast in, until what it returns is called. Nor does it
 // make the collector run at once: until that has run for the first time, which
