@@ -37,6 +37,9 @@ func start() int {
 	// ignored in a sendmail that is started from here.)
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	defer stop()
+	// Who sends a second one does not want to wait: it ends the program as it
+	// ends any other, and the next run ends what this one had begun.
+	context.AfterFunc(ctx, stop)
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 

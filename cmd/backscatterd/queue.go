@@ -211,7 +211,7 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(cmd, f, string(do.Do), func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+	if err := a.confirm(cmd, &f, string(do.Do), func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 		s, err := a.acting(true)
 		if err != nil {
 			return queuesweep.Summary{}, err
@@ -258,7 +258,7 @@ func (a *app) restoreCommand() *cobra.Command {
 				}
 			}
 			if f.where != "" {
-				if err := a.confirm(cmd, f, "restore", restore(true)); err != nil {
+				if err := a.confirm(cmd, &f, "restore", restore(true)); err != nil {
 					return err
 				}
 			}
@@ -305,8 +305,9 @@ func condition(where string) (*rule.Set, error) {
 }
 
 // confirm asks a person, at a terminal, before a condition acts on messages. A
-// script says --yes.
-func (a *app) confirm(cmd *cobra.Command, f byHand, verb string, dry func(func(queuesweep.Result)) (queuesweep.Summary, error)) error {
+// script says --yes. Where nothing matches there is nothing to ask for, and what
+// comes to match a moment later is only shown: f.dry is set.
+func (a *app) confirm(cmd *cobra.Command, f *byHand, verb string, dry func(func(queuesweep.Result)) (queuesweep.Summary, error)) error {
 	if f.dry || f.yes {
 		return nil
 	}
@@ -317,6 +318,7 @@ func (a *app) confirm(cmd *cobra.Command, f byHand, verb string, dry func(func(q
 		return err
 	}
 	if sum.Matched == 0 {
+		f.dry = true
 		return nil
 	}
 	question := fmt.Sprintf("%s %s? [y/N] ", verb, plural(sum.Matched, "message"))
