@@ -32,7 +32,7 @@ type machine struct {
 //
 // Left out are units that this machine has enabled, as what runs is what a test
 // starts, and what images of containers tell dpkg to take from packages, such as
-// manuals. The host name has a dot, since sendmail waits a minute otherwise. The
+// manuals, and what the program has left on this machine. The host name has a dot, since sendmail waits a minute otherwise. The
 // spool lies on a file system as servers have it: on an overlay of two, files and
 // their folders are of different devices.
 const bootScript = `set -e
@@ -59,6 +59,7 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 rm -rf etc/systemd/system etc/fstab etc/resolv.conf etc/dpkg/dpkg.cfg.d var/lib/man-db/auto-update usr/sbin/policy-rc.d
+rm -rf etc/backscatterd var/lib/backscatterd var/log/backscatterd
 mkdir etc/systemd/system
 ln -s /lib/systemd/system/basic.target etc/systemd/system/default.target
 echo mx.lab.example >etc/hostname
