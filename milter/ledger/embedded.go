@@ -112,6 +112,7 @@ func Open(opts Options) (*Embedded, error) {
 	if err := l.openFile(); err != nil {
 		return nil, fmt.Errorf("ledger %s: %w", opts.File, err)
 	}
+	l.beat() // what the status says is of this run from here on
 	go l.run()
 	return l, nil
 }

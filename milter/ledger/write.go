@@ -48,7 +48,6 @@ func (l *Embedded) nudge() {
 // run writes in groups until Close. Open starts it, Close waits for it.
 func (l *Embedded) run() {
 	defer close(l.done)
-	l.beat()
 	heartbeat := time.NewTicker(l.opts.Heartbeat)
 	defer heartbeat.Stop()
 	pause := func(d time.Duration) bool {
