@@ -33,7 +33,8 @@ func TestHeaders(t *testing.T) {
 		{"H??X:\n\tb", &header{"", "X", "\n\tb", "b"}},
 		{"H??X: a\n ", &header{"", "X", " a\n ", "a"}},
 		{"H??X: \xc3\xff\x89t\xc3\xa9", &header{"", "X", " Ét\xc3\xa9", "Été"}},
-		{"H??X: a\x00b", &header{"", "X", " a\x00b", "a\x00b"}},
+		{"H??X: a\x00b", &header{"", "X", " a", "a"}},
+		{"H??X: a\x00b\n\tc", &header{"", "X", " a", "a"}},
 		{"H??\n X: y", nil},
 		{"H??X\n : y", &header{"", "X", " y", "y"}}, // chompheader passes over space before the colon
 		{"H??no colon", nil},

@@ -43,7 +43,7 @@ type File struct {
 }
 
 // line is one logical line: a code letter and what follows it, continuation
-// lines included, without the last newline.
+// lines included, without the last newline and what follows a NUL.
 type line struct {
 	code     byte
 	from, to int // of the value in data
@@ -66,6 +66,7 @@ func (f *File) Reset(data []byte) error {
 	if len(data) == 0 {
 		return ErrEmpty
 	}
+	nul := bytes.IndexByte(data, 0) >= 0
 	var number int // of physical lines before pos
 	for pos := 0; pos < len(data); {
 		start := number + 1
@@ -74,6 +75,11 @@ func (f *File) Reset(data []byte) error {
 		l := line{code: data[pos], from: pos + 1, to: trimEOL(data, pos, next)}
 		if l.to < l.from { // a blank line has no code
 			return &SyntaxError{start, "blank line"}
+		}
+		if nul && l.code != '.' { // to readqf the line is a string of C's
+			if n := bytes.IndexByte(data[l.from:l.to], 0); n >= 0 {
+				l.to = l.from + n
+			}
 		}
 		if err := f.take(l, start); err != nil {
 			return err

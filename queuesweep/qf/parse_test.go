@@ -29,6 +29,7 @@ func TestTaken(t *testing.T) {
 		"folded line of any code":      "V8\nMDeferred: a\n b\nS<a@b>\n.\n",
 		"fold that looks like the dot": "V8\nS\nH??A: b\n .\n.\n",
 		"NUL in a header":              "V8\nS\nH??A: b\x00c\n.\n",
+		"NUL in a folded header":       "V8\nS\nH??A: b\x00c\n d\n.\n",
 		"empty values":                 "V8\nT\nK\nN\nP\nI\nq\nM\nF\n$\nS\nZ\nC\nQ\nr\nR\nH\n!\n.\n",
 		"long line":                    "V8\nS\nH??A: " + strings.Repeat("x", 1<<20) + "\n.\n",
 	} {

@@ -27,11 +27,11 @@ type message struct {
 	file []byte
 }
 
-// text draws bytes as a mail may hold them: any but a newline, and no CR, which
-// at the end of a line would belong to the newline.
+// text draws bytes as a mail may hold them: any but a newline and NUL, and no
+// CR, which at the end of a line would belong to the newline.
 func text(t *rapid.T, label string) string {
 	b := rapid.SliceOfN(rapid.Byte(), 0, 30).Draw(t, label)
-	return string(slices.DeleteFunc(b, func(c byte) bool { return c == '\n' || c == '\r' }))
+	return string(slices.DeleteFunc(b, func(c byte) bool { return c == '\n' || c == '\r' || c == 0 }))
 }
 
 // stuff writes a value as sendmail does.
