@@ -259,7 +259,10 @@ var looseRepetition = regexp.MustCompile(`^\{\s*[0-9]*\s*,?\s*[0-9]*\s*\}`)
 func (r *rewriter) brace() error {
 	if q := repetition.FindString(r.rest()); q != "" {
 		for _, n := range strings.Split(strings.Trim(q, "{}"), ",") {
-			if perlnum.Value(n) > 1000 {
+			switch {
+			case len(n) > 1 && n[0] == '0':
+				return r.fail(r.i, "write "+strings.TrimLeft(n[:len(n)-1], "0")+n[len(n)-1:], "Perl takes no zero in front of a number in %s", q)
+			case perlnum.Value(n) > 1000:
 				return r.fail(r.i, "write + or *", "RE2 repeats at most 1000 times")
 			}
 		}

@@ -225,6 +225,8 @@ var refused = []struct{ perl, caret, msg, hint string }{
 		`                     ^`, `possessive`, ``},
 	{`$msg{sender} =~ /a{,2}/`,
 		`                  ^`, `versions of Perl differ`, `{0,3}`},
+	{`$msg{sender} =~ /a{1,02}/`,
+		`                  ^`, `no zero in front`, `write 2`},
 	{`$msg{sender} =~ /a{2000}/`,
 		`                  ^`, `at most 1000`, ``},
 	{`$msg{sender} =~ /a**/`,
