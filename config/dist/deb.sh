@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds backscatterd_VERSION_ARCH.deb into a folder with dpkg-deb, which every
-# Debian has. usage: deb.sh FOLDER [VERSION]
+# Builds backscatterd_VERSION_ARCH.deb into a folder, by make, Go and dpkg-deb.
+# usage: deb.sh FOLDER [VERSION]
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,7 +23,7 @@ put() { # mode file target
 
 cd "$src"
 mkdir -p "$root/usr/bin"
-CGO_ENABLED=0 ${GO:-go} build -trimpath -ldflags "-s -w -X main.version=$version" -o "$root/usr/bin/backscatterd" ./cmd/backscatterd
+make -s build BIN="$root/usr/bin/backscatterd" VERSION="$version"
 
 "$root/usr/bin/backscatterd" manual "$made"
 for page in "$made"/man?/*; do

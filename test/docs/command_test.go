@@ -212,8 +212,8 @@ func build(t *testing.T) string {
 		if built.dir, built.err = os.MkdirTemp(os.Getenv(groundAt), "built-"); built.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built.dir, "./cmd/backscatterd")
-		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		cmd := exec.Command("make", "-s", "build", "BIN="+filepath.Join(built.dir, "backscatterd"))
+		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("building the program: %w\n%s", err, out)
 		}
