@@ -86,7 +86,9 @@ func FuzzMailq(f *testing.F) {
 			a := strings.TrimSuffix(plain(r.Address), note)
 			said = append(said, a[:min(len(a), 60)])
 		}
-		if !slices.Equal(ours, said) {
+		// An empty one is a line of blanks in the list, or none.
+		empty := func(a string) bool { return a == "" }
+		if ours, said = slices.DeleteFunc(ours, empty), slices.DeleteFunc(said, empty); !slices.Equal(ours, said) {
 			t.Errorf("recipients %q, sendmail says %q: %q", ours, said, data)
 		}
 	})
