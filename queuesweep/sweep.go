@@ -51,7 +51,7 @@ func (s *Sweeper) Sweep(ctx context.Context, set *rule.Set, o SweepOptions) (Sum
 	if o.Survey != nil {
 		r.surveyor = newSurveyor(r.began)
 	}
-	r.judge = set.Judge()
+	r.judging = true
 	partial, err := r.prepare(ctx)
 	if err != nil {
 		return Summary{}, err
@@ -77,7 +77,7 @@ func (s *Sweeper) Sweep(ctx context.Context, set *rule.Set, o SweepOptions) (Sum
 	if r.surveyor != nil && ctx.Err() == nil && (err == nil || p.complete) {
 		o.Survey(r.surveyor.survey(r.Now()))
 	}
-	if ctx.Err() == nil && (err == nil || p.complete) {
+	if err == nil || p.complete {
 		err = errors.Join(err, p.carryOut(ctx))
 	}
 	sum, auditErr := r.finish(ctx)
@@ -122,7 +122,10 @@ func (p *plan) collect(ctx context.Context, found <-chan []candidate) error {
 			}
 		}
 	}
-	p.complete = ctx.Err() == nil
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p.complete = true
 	return nil
 }
 
