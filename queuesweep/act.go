@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/backscatterd/backscatterd/queuesweep/internal/abreast"
 	"github.com/backscatterd/backscatterd/queuesweep/qf"
 	"github.com/backscatterd/backscatterd/queuesweep/rule"
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
@@ -93,14 +94,19 @@ func (r *run) change(ctx context.Context, messages []candidate) (owing []Result,
 	}
 	defer b.End()
 	r.bounced = nil // other processes may have sent some before this batch began
+	all := r.claimAll(messages)
+	defer releaseAll(all)
 	var added []Result
-	for _, c := range messages {
-		res, err := r.add(ctx, b, c)
+	for i, c := range messages {
+		err := all[i].err
 		if err == nil {
-			added = append(added, res)
+			err = r.add(ctx, b, c, &all[i])
+		}
+		if err == nil {
+			added = append(added, all[i].res)
 			continue
 		}
-		if err := r.tell(res.fail(err)); err != nil {
+		if err := r.tell(all[i].res.fail(err)); err != nil {
 			return nil, err
 		}
 	}
@@ -164,45 +170,82 @@ func (r Result) fail(err error) Result {
 // errNoMatch: under the lock, the message is not what it was.
 var errNoMatch = errors.New("changed meanwhile: judged again under the lock, another rule or none matches")
 
-// claimed is a locked message, read again.
+// claimed is a message that was locked and read again; err tells what kept it
+// from being.
 type claimed struct {
 	claim *spool.Claim
 	file  *qf.File
 	res   Result
+	err   error
+}
+
+// releaseAll gives back the locks, also of what is in a batch that has ended.
+func releaseAll(all []claimed) {
+	abreast.Each(len(all), func(_, i int) {
+		if all[i].claim != nil {
+			all[i].claim.Release()
+		}
+	})
+}
+
+// claimAll claims messages, each from a goroutine with a judge of its own.
+func (r *run) claimAll(messages []candidate) []claimed {
+	for r.judging && len(r.judges) < abreast.Workers(len(messages)) {
+		r.judges = append(r.judges, r.set.Judge())
+	}
+	all := make([]claimed, len(messages))
+	abreast.Each(len(messages), func(worker, i int) {
+		var judge *rule.Judge
+		if r.judging {
+			judge = r.judges[worker]
+		}
+		all[i] = r.claim(messages[i], judge)
+	})
+	return all
 }
 
 // claim locks a message, reads it again and judges it again. Where a person
 // named it there is nothing to judge.
-func (r *run) claim(c candidate) (claimed, error) {
+func (r *run) claim(c candidate, judge *rule.Judge) claimed {
 	cl := claimed{res: c.result}
-	claim, err := c.entry.Claim()
-	if err != nil {
-		return cl, err
+	cl.claim, cl.file, cl.err = r.lock(c.entry)
+	if cl.err != nil {
+		return cl
 	}
-	cl.claim = claim
-	data, err := claim.Read(r.MaxControlFile)
-	if err == nil {
-		cl.file, err = qf.Parse(data)
+	if judge != nil {
+		cl.err = r.judgeAgain(c, cl.file, judge)
 	}
-	if err == nil {
-		err = r.judgeAgain(c, cl.file)
-	}
-	if err != nil {
-		claim.Release()
-		return cl, err
+	if cl.err != nil {
+		cl.claim.Release()
+		return cl
 	}
 	cl.res.describe(cl.file, r.Now())
 	r.decide(&cl.res, cl.file)
-	return cl, nil
+	return cl
 }
 
-func (r *run) judgeAgain(c candidate, f *qf.File) error {
-	if r.judge == nil {
-		return nil
+// lock claims a message and reads it. Where it fails, nothing is held.
+func (r *run) lock(e spool.Entry) (*spool.Claim, *qf.File, error) {
+	claim, err := e.Claim()
+	if err != nil {
+		return nil, nil, err
 	}
+	data, err := claim.Read(r.MaxControlFile)
+	var f *qf.File
+	if err == nil {
+		f, err = qf.Parse(data)
+	}
+	if err != nil {
+		claim.Release()
+		return nil, nil, err
+	}
+	return claim, f, nil
+}
+
+func (r *run) judgeAgain(c candidate, f *qf.File, judge *rule.Judge) error {
 	body := &lazyBody{entry: c.entry, file: f}
 	state := stateOf(c.entry, f, nil)
-	i, err := r.judge.First(&rule.Message{
+	i, err := judge.First(&rule.Message{
 		ID: c.entry.ID, Queue: c.entry.Folder.Path, State: string(state), File: f, Now: r.began, Body: body,
 	})
 	if err != nil {
@@ -214,21 +257,8 @@ func (r *run) judgeAgain(c candidate, f *qf.File) error {
 	return nil
 }
 
-// add claims a message and adds its change to the batch, which then owns the
-// claim.
-func (r *run) add(ctx context.Context, b *spool.Batch, c candidate) (Result, error) {
-	cl, err := r.claim(c)
-	if err != nil {
-		return cl.res, err
-	}
-	if err := r.addClaimed(ctx, b, c, &cl); err != nil {
-		cl.claim.Release()
-		return cl.res, err
-	}
-	return cl.res, nil
-}
-
-func (r *run) addClaimed(ctx context.Context, b *spool.Batch, c candidate, cl *claimed) error {
+// add adds what is to be done to a claimed message to the batch.
+func (r *run) add(ctx context.Context, b *spool.Batch, c candidate, cl *claimed) error {
 	if rule.Action(cl.res.Action) == rule.Bounce {
 		why, err := r.rationed(ctx, cl.res.Sender)
 		if err != nil {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/backscatterd/backscatterd/queuesweep/qf"
+	"github.com/backscatterd/backscatterd/queuesweep/internal/abreast"
 	"github.com/backscatterd/backscatterd/queuesweep/rule"
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
@@ -185,15 +185,24 @@ func (r *run) restore(ctx context.Context, messages []returning) error {
 		return nil
 	}
 	defer b.End()
+	all := make([]claimed, len(messages))
+	abreast.Each(len(all), func(_, i int) {
+		all[i].claim, all[i].file, all[i].err = r.lock(messages[i].stored.Entry)
+	})
+	defer releaseAll(all)
 	var added []Result
-	for _, m := range messages {
-		if err := r.addRestore(b, m.stored); err != nil {
-			if err := r.tell(m.res.fail(err)); err != nil {
-				return err
-			}
+	for i, m := range messages {
+		err := all[i].err
+		if err == nil {
+			err = r.addRestore(b, m.stored, all[i])
+		}
+		if err == nil {
+			added = append(added, m.res)
 			continue
 		}
-		added = append(added, m.res)
+		if err := r.tell(m.res.fail(err)); err != nil {
+			return err
+		}
 	}
 	var audit error
 	for i, o := range b.Commit() {
@@ -217,25 +226,10 @@ func (r *run) origin(m spool.Stored) (*spool.Folder, error) {
 	return queue, nil
 }
 
-func (r *run) addRestore(b *spool.Batch, m spool.Stored) error {
+func (r *run) addRestore(b *spool.Batch, m spool.Stored, cl claimed) error {
 	queue, err := r.origin(m)
 	if err != nil {
 		return err
 	}
-	claim, err := m.Claim()
-	if err != nil {
-		return err
-	}
-	data, err := claim.Read(r.MaxControlFile)
-	var f *qf.File
-	if err == nil {
-		f, err = qf.Parse(data)
-	}
-	if err == nil {
-		err = b.Restore(claim, f, queue)
-	}
-	if err != nil {
-		claim.Release()
-	}
-	return err
+	return b.Restore(cl.claim, cl.file, queue)
 }

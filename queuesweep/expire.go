@@ -41,9 +41,9 @@ func (r *run) expire(ctx context.Context, c candidate) (Result, error) {
 	if c.entry.Kind != spool.Active {
 		return c.result, fmt.Errorf("message %s is held: release it first", c.entry.ID)
 	}
-	cl, err := r.claim(c)
-	if err != nil {
-		return cl.res, err
+	cl := r.claimAll([]candidate{c})[0]
+	if cl.err != nil {
+		return cl.res, cl.err
 	}
 	cl.claim.Release()
 	if cl.res.Action != c.result.Action {

@@ -94,7 +94,8 @@ type run struct {
 	store     *spool.Store
 	target    *spool.Folder // of MoveTo, instead of the store
 	elsewhere *spool.Spool  // of the target, where it is no folder of spool
-	judge     *rule.Judge   // of the acting goroutine; nil where a person named the messages
+	judging   bool          // not where a person named the messages
+	judges    []*rule.Judge // of the goroutines that act
 	limited   bool
 	surveyor  *surveyor // nil where nobody asked what the queues are like
 	began     time.Time

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/backscatterd/backscatterd/queuesweep/qf"
@@ -13,7 +12,7 @@ import (
 
 // Move takes a message out of the queue into the store.
 func (b *Batch) Move(c *Claim, f *qf.File, r Record) error {
-	data, err := c.Body(f)
+	data, err := c.Folder.dataFolder(f.DataFolder())
 	if err != nil {
 		return fmt.Errorf("message %s: %w", c.ID, err)
 	}
@@ -32,7 +31,10 @@ func (b *Batch) Move(c *Claim, f *qf.File, r Record) error {
 		return err
 	}
 	r.ID, r.Time, r.Queue = c.ID, b.now, c.Folder.Path
-	b.records = append(b.records, r)
+	if b.records == nil {
+		b.records = make(map[string]Record)
+	}
+	b.records[c.ID] = r
 	return nil
 }
 
@@ -63,7 +65,7 @@ func (b *Batch) Restore(c *Claim, f *qf.File, queue *Folder) error {
 // that folder is not known the message stays: sendmail may know the folder, and
 // would deliver the message without its body.
 func (b *Batch) carry(op string, c *Claim, f *qf.File, target *Folder) error {
-	data, err := c.Body(f)
+	data, err := c.Folder.dataFolder(f.DataFolder())
 	if err != nil {
 		return fmt.Errorf("message %s: %w", c.ID, err)
 	}
@@ -80,11 +82,11 @@ func (b *Batch) carry(op string, c *Claim, f *qf.File, target *Folder) error {
 
 // Delete removes a message for good. A df that is missing is no error.
 func (b *Batch) Delete(c *Claim, f *qf.File) error {
-	data, err := c.Body(f)
-	if err != nil && !errors.Is(err, ErrNoBody) {
+	data, err := c.Folder.dataFolder(f.DataFolder())
+	if err != nil {
 		return fmt.Errorf("message %s: %w", c.ID, err)
 	}
-	return b.add(&removal{held: c, data: data})
+	return b.add(&removal{held: c, data: Body{in: data}})
 }
 
 // Hold quarantines a message: qf becomes hf, with the reason in its q line.
@@ -92,7 +94,7 @@ func (b *Batch) Hold(c *Claim, f *qf.File, reason string) error {
 	if c.Kind != Active {
 		return fmt.Errorf("message %s is held already", c.ID)
 	}
-	return b.rewrite("hold", c, f.WithQuarantine(reason), Held)
+	return b.rewrite(&rewriting{op: "hold", held: c, content: f.WithQuarantine(reason)}, Held)
 }
 
 // Release gives a held message back to sendmail: hf becomes qf again.
@@ -100,19 +102,14 @@ func (b *Batch) Release(c *Claim, f *qf.File) error {
 	if c.Kind != Held {
 		return fmt.Errorf("message %s is not held", c.ID)
 	}
-	if _, err := c.Body(f); err != nil {
+	data, err := c.Folder.dataFolder(f.DataFolder())
+	if err != nil {
 		return fmt.Errorf("message %s: %w", c.ID, err)
 	}
-	return b.rewrite("release", c, f.WithoutQuarantine(), Active)
+	return b.rewrite(&rewriting{op: "release", held: c, content: f.WithoutQuarantine(), data: data}, Active)
 }
 
-func (b *Batch) rewrite(op string, c *Claim, content []byte, kind Kind) error {
-	after := Entry{Folder: c.Folder, Kind: kind, ID: c.ID}
-	switch there, err := c.Folder.qf.exists(after.name()); {
-	case err != nil:
-		return err
-	case there:
-		return fmt.Errorf("message %s: %s exists already; nothing was done", c.ID, after.Path())
-	}
-	return b.add(&rewriting{op: op, held: c, after: after, content: content})
+func (b *Batch) rewrite(r *rewriting, kind Kind) error {
+	r.after = Entry{Folder: r.held.Folder, Kind: kind, ID: r.held.ID}
+	return b.add(r)
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/backscatterd/backscatterd/queuesweep/internal/abreast"
 )
 
 // MaxBatch is how many messages a Batch takes: enough for its fsyncs to cost
 // little a message, few enough for their locks to be held for an instant.
-const MaxBatch = 256
+const MaxBatch = 512
 
 // ownPrefix starts every name that this package makes for itself in a queue
 // folder. It must not look like "?f...": Debian's cron job renames an orphan
@@ -23,7 +25,9 @@ func oldName(id string) string { return ownPrefix + id + ".old" }
 // change is one message's way from here to there, in steps between which the
 // process may die. Each step leaves the message whole.
 type change interface {
-	// intent is what the journal says of it.
+	// check looks whether it can be made. Nothing is made before intent is written.
+	check() error
+	// intent is what the journal says of it, after check.
 	intent() intent
 	// prepare makes all that is needed without anything showing in a queue.
 	prepare() error
@@ -48,9 +52,9 @@ type Batch struct {
 	lockfd  int
 	now     time.Time
 	changes []change
-	pending unended // of earlier processes
-	records []Record
-	owed    map[string]note // bounces to be sent for messages that are moved
+	pending unended           // of earlier processes
+	records map[string]Record // of messages that are moved to the store, by id
+	owed    map[string]note   // bounces to be sent for messages that are moved
 	day     *Folder
 	left    []intent // what the journal is to keep after Commit
 }
@@ -131,11 +135,14 @@ func (b *Batch) Commit() []Outcome {
 	for i, c := range b.changes {
 		out[i].ID = c.claim().ID
 	}
+	b.check(out)
 	j := journal{b.store}
 	if err := b.announce(j, out); err != nil {
 		b.left = b.pending.intents
 		for i := range out {
-			out[i].Err = err
+			if out[i].Err == nil {
+				out[i].Err = err
+			}
 		}
 		return out
 	}
@@ -163,17 +170,36 @@ func (b *Batch) Forget() error {
 	return journal{b.store}.keep(b.left)
 }
 
+// check finds the changes that cannot be made. Of those nothing is said anywhere
+// but in their outcomes.
+func (b *Batch) check(out []Outcome) {
+	abreast.Each(len(b.changes), func(_, i int) {
+		if err := b.changes[i].check(); err != nil {
+			out[i].Err = fmt.Errorf("message %s: %w", out[i].ID, err)
+		}
+	})
+}
+
 // announce writes records, notes of bounces, and the journal, before anything
 // is done. A note that cannot be written keeps one message where it is; the
 // others are announced.
 func (b *Batch) announce(j journal, out []Outcome) error {
-	if len(b.records) > 0 {
-		if err := b.store.writeRecords(b.day, b.records); err != nil {
+	var records []Record
+	for _, o := range out {
+		if r, ok := b.records[o.ID]; ok && o.Err == nil {
+			records = append(records, r)
+		}
+	}
+	if len(records) > 0 {
+		if err := b.store.writeRecords(b.day, records); err != nil {
 			return err
 		}
 	}
 	intents := make([]intent, 0, len(b.changes))
 	for i, c := range b.changes {
+		if out[i].Err != nil {
+			continue
+		}
 		if n, bounces := b.owed[out[i].ID]; bounces {
 			if err := b.store.owe(out[i].ID, n); err != nil {
 				out[i].Err = fmt.Errorf("message %s: %w", out[i].ID, err)
@@ -181,6 +207,9 @@ func (b *Batch) announce(j journal, out []Outcome) error {
 			}
 		}
 		intents = append(intents, c.intent())
+	}
+	if len(intents) == 0 {
+		return nil
 	}
 	return j.write(intents)
 }
@@ -197,13 +226,19 @@ const (
 // step takes one step of all changes that are under way, then fsyncs the
 // folders that it has touched.
 func (b *Batch) step(out []Outcome, do func(change) error, p phase) {
+	errs := make([]error, len(b.changes))
+	abreast.Each(len(b.changes), func(_, i int) {
+		if out[i].Err == nil {
+			errs[i] = do(b.changes[i])
+		}
+	})
 	touched := make(map[*dir][]int)
 	for i, c := range b.changes {
-		if out[i].Err != nil {
+		switch {
+		case out[i].Err != nil:
 			continue
-		}
-		if err := do(c); err != nil {
-			b.fail(&out[i], c, err, p != decided)
+		case errs[i] != nil:
+			b.fail(&out[i], c, errs[i], p != decided)
 			continue
 		}
 		for _, d := range c.touches() {

@@ -163,10 +163,6 @@ func (c *Claim) lock(disk Disk, in *dir) error {
 	if err := lockBoth(disk, c.fd); err != nil {
 		return err
 	}
-	open, err := disk.Fstat(c.fd)
-	if err != nil {
-		return fmt.Errorf("stat %s: %w", c.name(), err)
-	}
 	named, err := disk.Fstatat(in.fd, c.name())
 	if err == unix.ENOENT {
 		return ErrGone
@@ -174,10 +170,10 @@ func (c *Claim) lock(disk Disk, in *dir) error {
 	if err != nil {
 		return fmt.Errorf("stat %s: %w", c.name(), err)
 	}
-	if !sameFile(open, named) {
+	if !sameFile(before, named) {
 		return ErrChanged
 	}
-	c.stat = open
+	c.stat = named
 	return c.checkSafe()
 }
 

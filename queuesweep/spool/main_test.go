@@ -18,7 +18,7 @@ import (
 )
 
 // helperVariable makes the test binary another process that holds a lock:
-// "flock PATH", "fcntl PATH", or "store PATH".
+// "flock PATH", "fcntl PATH", or "store PATH"; or one that is killed, "die ...".
 const helperVariable = "BACKSCATTERD_TEST_HOLD"
 
 func TestMain(m *testing.M) {
@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 // hold takes a lock, says so, and keeps it until stdin ends.
 func hold(what string) error {
 	kind, path, _ := strings.Cut(what, " ")
+	if kind == "die" {
+		return die(path)
+	}
 	if kind == "store" {
 		st, err := spool.OpenStore(spool.System{}, path)
 		if err != nil {

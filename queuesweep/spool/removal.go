@@ -22,6 +22,14 @@ func (r *removal) prepare() error  { return nil }
 func (r *removal) undo() error     { return nil }
 func (r *removal) land() error     { r.touched = nil; return nil }
 
+// check finds the df. One that is missing is no error.
+func (r *removal) check() (err error) {
+	if r.data, err = bodyIn(r.data.in, r.held.ID); errors.Is(err, ErrNoBody) {
+		return nil
+	}
+	return err
+}
+
 func (r *removal) intent() intent {
 	f := r.held.Folder
 	return intent{

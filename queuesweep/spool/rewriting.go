@@ -19,6 +19,7 @@ type rewriting struct {
 	held    *Claim
 	after   Entry
 	content []byte
+	data    *dir // where a df must be; nil if that is not asked
 	newfd   int
 	newIno  uint64
 	touched []*dir
@@ -40,6 +41,19 @@ func (r *rewriting) intent() intent {
 		From:       placesOf(f.qf, f.df, f.xf),
 		ControlIno: r.held.stat.Ino,
 	}
+}
+
+func (r *rewriting) check() error {
+	if r.data != nil {
+		if _, err := bodyIn(r.data, r.held.ID); err != nil {
+			return err
+		}
+	}
+	there, err := r.dir().exists(r.after.name())
+	if err == nil && there {
+		err = fmt.Errorf("%s exists already; nothing was done", r.after.Path())
+	}
+	return err
 }
 
 // prepare writes the new file and locks it: it takes the name over from a

@@ -28,30 +28,37 @@ type transfer struct {
 	touched  []*dir
 }
 
-// newTransfer refuses what would meet files of the same id at the other end;
-// so what lies there after a crash is this transfer's.
-func newTransfer(op string, c *Claim, data Body, to *Folder, toData *dir) (*transfer, error) {
-	t := &transfer{op: op, held: c, from: c.Folder, to: to, data: data, toData: toData}
-	if t.from.Path == to.Path {
+func newTransfer(op string, c *Claim, data *dir, to *Folder, toData *dir) (*transfer, error) {
+	if c.Folder.Path == to.Path {
 		return nil, fmt.Errorf("message %s is in %s already", c.ID, to.Path)
+	}
+	return &transfer{op: op, held: c, from: c.Folder, to: to, data: Body{in: data}, toData: toData}, nil
+}
+
+// check refuses what would meet files of the same id at the other end; so what
+// lies there after a crash is this transfer's.
+func (t *transfer) check() (err error) {
+	if t.data, err = bodyIn(t.data.in, t.held.ID); err != nil {
+		return err
 	}
 	type place struct {
 		in   *dir
 		name string
 	}
-	taken := []place{{to.qf, "qf" + c.ID}, {to.qf, "hf" + c.ID}, {to.qf, "Qf" + c.ID}}
-	if toData != data.in {
-		taken = append(taken, place{toData, data.name})
+	to, id := t.to.qf, t.held.ID
+	taken := []place{{to, "qf" + id}, {to, "hf" + id}, {to, "Qf" + id}}
+	if t.toData != t.data.in {
+		taken = append(taken, place{t.toData, t.data.name})
 	}
 	for _, at := range taken {
 		switch there, err := at.in.exists(at.name); {
 		case err != nil:
-			return nil, err
+			return err
 		case there:
-			return nil, fmt.Errorf("message %s: %s/%s exists already; nothing was done", c.ID, at.in.path, at.name)
+			return fmt.Errorf("%s/%s exists already; nothing was done", at.in.path, at.name)
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func (t *transfer) claim() *Claim   { return t.held }
