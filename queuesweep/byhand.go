@@ -100,7 +100,7 @@ func (s *Sweeper) Restore(ctx context.Context, ids []string, where *rule.Set, o 
 	for _, id := range ids {
 		missing[id] = true
 	}
-	err = r.restoreFrom(ctx, store, missing, o.Removed)
+	err = r.restoreFrom(ctx, store, missing, o)
 	for _, id := range ids {
 		if err == nil && missing[id] {
 			res := Result{ID: id, Action: Restore, Recipients: []string{}}
@@ -119,7 +119,7 @@ type returning struct {
 
 // restoreFrom acts batch by batch. A batch holds messages of one day: their
 // folder is open for as long as that day is read.
-func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[string]bool, removed func(*spool.Record) bool) error {
+func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[string]bool, o SweepOptions) error {
 	rd := r.reader()
 	var judge *rule.Judge
 	if r.set != nil {
@@ -135,7 +135,8 @@ func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[s
 		return r.restore(ctx, some)
 	}
 	return store.MessagesByDay(ctx, func(m spool.Stored) error {
-		if judge == nil && !missing[m.ID] || removed != nil && (m.Record == nil || !removed(m.Record)) {
+		if judge == nil && !missing[m.ID] || o.Only != nil && !o.Only(m.Entry) ||
+			o.Removed != nil && (m.Record == nil || !o.Removed(m.Record)) {
 			return nil
 		}
 		r.sum.Scanned++

@@ -20,8 +20,8 @@ type SweepOptions struct {
 	Unlimited bool
 	// Target is a queue folder to move to instead of the removed store.
 	Target string
-	// Only narrows the sweep to some messages; nil is all. It is called from
-	// several goroutines.
+	// Only narrows the sweep, or Restore, to some messages; nil is all. It is
+	// called from several goroutines.
 	Only func(spool.Entry) bool
 	// Removed narrows Restore to messages whose record it takes; nil is all. A
 	// message without a record is not asked about, and stays.

@@ -211,13 +211,14 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(cmd, &f, string(do.Do), func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
+	only, err := a.confirm(cmd, &f, string(do.Do), func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 		s, err := a.acting(true)
 		if err != nil {
 			return queuesweep.Summary{}, err
 		}
 		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: true, Unlimited: true, Emit: emit})
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	s, err := a.acting(f.dry)
@@ -226,7 +227,7 @@ func (a *app) actByHand(cmd *cobra.Command, ids []string, do rule.Rule, f byHand
 	}
 	defer a.close()
 	return report(telling{ctx: cmd.Context(), json: f.json, named: true}, func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
-		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: f.dry, Unlimited: true, Emit: emit, Preview: preview})
+		return s.Sweep(cmd.Context(), set, queuesweep.SweepOptions{DryRun: f.dry, Unlimited: true, Only: only, Emit: emit, Preview: preview})
 	})
 }
 
@@ -247,6 +248,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var only func(spool.Entry) bool
 			restore := func(dry bool) func(func(queuesweep.Result)) (queuesweep.Summary, error) {
 				return func(emit func(queuesweep.Result)) (queuesweep.Summary, error) {
 					s, err := a.acting(dry)
@@ -254,11 +256,11 @@ func (a *app) restoreCommand() *cobra.Command {
 						return queuesweep.Summary{}, err
 					}
 					defer a.close()
-					return s.Restore(cmd.Context(), ids, set, queuesweep.SweepOptions{DryRun: dry, Removed: by.takes(), Emit: emit})
+					return s.Restore(cmd.Context(), ids, set, queuesweep.SweepOptions{DryRun: dry, Only: only, Removed: by.takes(), Emit: emit})
 				}
 			}
 			if f.where != "" {
-				if err := a.confirm(cmd, &f, "restore", restore(true)); err != nil {
+				if only, err = a.confirm(cmd, &f, "restore", restore(true)); err != nil {
 					return err
 				}
 			}
@@ -306,35 +308,37 @@ func condition(where string) (*rule.Set, error) {
 
 // confirm asks a person, at a terminal, before a condition acts on messages. A
 // script says --yes. Where nothing matches there is nothing to ask for, and what
-// comes to match a moment later is only shown: f.dry is set.
-func (a *app) confirm(cmd *cobra.Command, f *byHand, verb string, dry func(func(queuesweep.Result)) (queuesweep.Summary, error)) error {
+// comes to match a moment later is only shown: f.dry is set. only tells of which
+// messages was spoken; it is nil where nobody was asked.
+func (a *app) confirm(cmd *cobra.Command, f *byHand, verb string, dry func(func(queuesweep.Result)) (queuesweep.Summary, error)) (only func(spool.Entry) bool, err error) {
 	if f.dry || f.yes {
-		return nil
+		return nil, nil
 	}
+	var counted agreed
 	stop := a.following(cmd.Context(), "looking")
-	sum, err := dry(nil)
+	sum, err := dry(counted.add)
 	stop()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if sum.Matched == 0 {
 		f.dry = true
-		return nil
+		return nil, nil
 	}
 	question := fmt.Sprintf("%s %s? [y/N] ", verb, plural(sum.Matched, "message"))
 	if !isTerminal(a.stdin) {
-		return fmt.Errorf("%s %s: say --yes to do it, or --dry-run to see which", verb, plural(sum.Matched, "message"))
+		return nil, fmt.Errorf("%s %s: say --yes to do it, or --dry-run to see which", verb, plural(sum.Matched, "message"))
 	}
 	fmt.Fprint(a.stderr, question)
 	var answer string
 	fmt.Fscanln(a.input(cmd.Context()), &answer)
 	if cmd.Context().Err() != nil {
-		return errors.New("nothing was done: interrupted before it was confirmed")
+		return nil, errors.New("nothing was done: interrupted before it was confirmed")
 	}
 	if a := strings.ToLower(answer); a != "y" && a != "yes" {
-		return errors.New("nothing was done: answer y, or say --yes, to have it done")
+		return nil, errors.New("nothing was done: answer y, or say --yes, to have it done")
 	}
-	return nil
+	return counted.only(), nil
 }
 
 func jsonFlag(cmd *cobra.Command, v *bool) {

@@ -137,6 +137,38 @@ func TestInterruptedWhileAsked(t *testing.T) {
 	}
 }
 
+// Who agrees to what was counted has not agreed to what comes meanwhile.
+func TestAgreedToWhatWasCounted(t *testing.T) {
+	s := newTestSite(t, t.TempDir(), "")
+	arrive := func(id string) {
+		text := "V8\nT1795481255\nK0\nN9\nP30000\nS<late@shop.example>\nRPFD:<b@far.example>\n.\n"
+		s.write(filepath.Join(s.queue, "df"+id), "text\n")
+		s.write(filepath.Join(s.queue, "qf"+id), text)
+	}
+	const where = `sender == "late@shop.example"`
+	ask := func(verb, question string, meanwhile func()) {
+		o := startOnTerminal(t, 120, 50, nil, []string{"NO_COLOR=1"}, "queue", verb, "--where", where, "-c", s.config)
+		o.sees(question)
+		meanwhile()
+		o.master.WriteString("y\n")
+		if code := o.end(); code != exitDone || !strings.Contains(o.shown(), "1 matched: 1 done") {
+			t.Errorf("%s: exit status %d; it says\n%s", verb, code, o.shown())
+		}
+	}
+	const early, late = "6AOLt900000001", "6AOLt900000002"
+	arrive(early)
+	ask("move", "move 1 message?", func() { arrive(late) })
+	if in := s.whole(s.queue); in[early] || !in[late] {
+		t.Fatal("not what was counted was moved")
+	}
+	ask("restore", "restore 1 message?", func() {
+		s.want(exitDone, "1 done", "queue", "move", late)
+	})
+	if in := s.whole(s.queue); !in[early] || in[late] {
+		t.Error("not what was counted was restored")
+	}
+}
+
 // Nor does a signal wait for an input that does not end.
 func TestInterruptedWhileReading(t *testing.T) {
 	for _, args := range [][]string{{"rule", "try", "-"}, {"import", "-"}, {"classify", "-"}} {
