@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
 // all is a rule that takes every message of a queue.
@@ -107,7 +109,7 @@ func TestAuditLogCannotBeWritten(t *testing.T) {
 			s.want(exitDone, "600 would be done", "sweep", "--dry-run")
 			s.want(c.status, c.says, "sweep")
 			s.want(c.status, c.says, "queue", "delete", "6AOLt900000599")
-			if removed := s.once(len(s.whole(s.queue)) + len(s.removed())); c.status == exitUsage && removed != 0 || removed > 256 {
+			if removed := s.once(len(s.whole(s.queue)) + len(s.removed())); c.status == exitUsage && removed != 0 || removed > spool.MaxBatch {
 				t.Errorf("%d messages were removed", removed)
 			}
 		})
