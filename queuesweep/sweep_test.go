@@ -38,7 +38,7 @@ func TestLimits(t *testing.T) {
 		"past max_messages":     {10, 4, 1, 3, false, 3, "max_messages = 3"},
 		"both, share is less":   {10, 10, 0.2, 3, false, 2, "max_share = 0.2"},
 		"both, number is less":  {10, 10, 0.9, 3, false, 3, "max_messages = 3"},
-		"more than a batch":     {600, 600, 0.5, 1000, false, 300, "max_share = 0.5"},
+		"more than a batch":     {1400, 1400, 0.5, 1000, false, 700, "max_share = 0.5"},
 		"no limits, by hand":    {600, 600, 0.5, 3, true, 600, ""},
 		"the whole":             {10, 10, 1, 100, false, 10, ""},
 		"nothing to act on":     {10, 0, 0.5, 1, false, 0, ""},

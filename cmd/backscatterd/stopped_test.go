@@ -22,7 +22,7 @@ const all = "[sweep]\nmax_share = 1.0\nlock_wait = \"200ms\"\n[[rule]]\nname = \
 // sweep stands. Whatever ends it, every message is whole, in one place, and the
 // next one goes on from there.
 func TestSweepIsStopped(t *testing.T) {
-	const n = 1000
+	const n = 6 * spool.MaxBatch
 	for name, c := range map[string]struct {
 		stop   func(p *os.Process, results io.Closer) error
 		status int
