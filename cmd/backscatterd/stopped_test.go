@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -89,6 +91,45 @@ func (s *site) stopped(stop func(*os.Process, io.Closer) error) (status int, std
 	io.Copy(io.Discard, results)
 	cmd.Wait()
 	return cmd.ProcessState.ExitCode(), errs.String()
+}
+
+// The first signal waits for what is under way, here for a reader that does not
+// read. The second does not.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	s := newTestSite(t, t.TempDir(), all)
+	s.fill(2000) // a list that no pipe holds
+	cmd := s.child("queue", "list")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for i, patience := range []time.Duration{time.Second, time.Minute} {
+		if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+			if i == 0 {
+				t.Fatal("the list was cut short before its reader went away")
+			}
+			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGINT {
+				t.Errorf("it ended with %v", cmd.ProcessState)
+			}
+			return
+		case <-time.After(patience):
+		}
+	}
+	cmd.Process.Kill()
+	<-ended
+	t.Error("it did not end at the second signal")
 }
 
 // Without an audit log nothing is done.
