@@ -10,8 +10,8 @@ import (
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
-// act does to at most spool.MaxBatch messages what their rules say. The error
-// means that the run cannot go on.
+// act does to a batch of messages what their rules say. The error means that the
+// run cannot go on.
 func (r *run) act(ctx context.Context, messages []candidate) error {
 	var batch, expire []candidate
 	for _, c := range messages {

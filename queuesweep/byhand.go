@@ -45,7 +45,7 @@ func (s *Sweeper) Act(ctx context.Context, ids []string, do rule.Rule, o SweepOp
 			continue
 		}
 		messages = append(messages, c)
-		if len(messages) == spool.MaxBatch {
+		if len(messages) == r.batch {
 			if err := r.act(ctx, messages); err != nil {
 				return r.sum, err
 			}
@@ -164,14 +164,14 @@ func (r *run) restoreFrom(ctx context.Context, store *spool.Store, missing map[s
 			res.Result = DryRun
 			return r.tell(res)
 		}
-		if batch = append(batch, returning{m, res}); len(batch) < spool.MaxBatch {
+		if batch = append(batch, returning{m, res}); len(batch) < r.batch {
 			return nil
 		}
 		return flush()
 	}, flush)
 }
 
-// restore brings at most spool.MaxBatch messages back and tells what became of
+// restore brings a batch of messages back and tells what became of
 // them.
 func (r *run) restore(ctx context.Context, messages []returning) error {
 	wait, cancel := context.WithTimeout(ctx, r.LockWait)

@@ -139,7 +139,7 @@ func (p *plan) take(ctx context.Context, c candidate) error {
 		return p.tell(c.result)
 	}
 	p.messages = append(p.messages, c)
-	if p.limited || len(p.messages) < spool.MaxBatch {
+	if p.limited || len(p.messages) < p.batch {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -181,7 +181,7 @@ func (p *plan) carryOut(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(len(messages), spool.MaxBatch)
+		n := min(len(messages), p.batch)
 		if err := p.act(ctx, messages[:n]); err != nil {
 			return err
 		}

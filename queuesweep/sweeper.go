@@ -97,6 +97,7 @@ type run struct {
 	judging   bool          // not where a person named the messages
 	judges    []*rule.Judge // of the goroutines that act
 	limited   bool
+	batch     int       // how many messages are acted on at once
 	surveyor  *surveyor // nil where nobody asked what the queues are like
 	began     time.Time
 	sum       Summary
@@ -112,7 +113,7 @@ type run struct {
 func (s *Sweeper) newRun(set *rule.Set, dry bool, emit func(Result)) *run {
 	r := &run{
 		Sweeper: s, id: rand.Text()[:12], dry: dry, set: set, emit: emit,
-		began: s.Now(), sum: Summary{Summary: true, DryRun: dry}, tried: make(map[string]bool),
+		began: s.Now(), batch: spool.BatchSize(), sum: Summary{Summary: true, DryRun: dry}, tried: make(map[string]bool),
 	}
 	if set != nil {
 		r.rules = set.Rules()

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -130,6 +131,21 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	cmd.Process.Kill()
 	<-ended
 	t.Error("it did not end at the second signal")
+}
+
+// Where a process may open few files, a batch takes no more than there are.
+func TestFewOpenFiles(t *testing.T) {
+	s := newTestSite(t, t.TempDir(), all)
+	s.fill(spool.MaxBatch)
+	for _, do := range []string{"hold", "release", "move", "restore"} {
+		cmd := s.child("queue", do, "--where", "true", "--yes")
+		cmd.Args = append([]string{"sh", "-c", `ulimit -Sn 200 && ulimit -Hn 200 && exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), fmt.Sprintf("%d matched: %[1]d done", spool.MaxBatch)) {
+			t.Errorf("%s: %v: %.1000s", do, err, out)
+		}
+	}
 }
 
 // Without an audit log nothing is done.

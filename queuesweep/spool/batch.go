@@ -7,12 +7,24 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/backscatterd/backscatterd/queuesweep/internal/abreast"
 )
 
-// MaxBatch is how many messages a Batch takes: enough for its fsyncs to cost
-// little a message, few enough for their locks to be held for an instant.
+// MaxBatch is how many messages a batch has at most: enough for its fsyncs to
+// cost little a message, few enough for their locks to be held for an instant.
 const MaxBatch = 512
+
+// BatchSize is how many it has where this process may open only so many files. A
+// message takes up to two of them, and half of all are left to others.
+func BatchSize() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return MaxBatch / 4
+	}
+	return int(min(MaxBatch, max(limit.Cur/4, 16)))
+}
 
 // ownPrefix starts every name that this package makes for itself in a queue
 // folder. It must not look like "?f...": Debian's cron job renames an orphan
