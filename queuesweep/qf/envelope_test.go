@@ -185,6 +185,11 @@ func TestRecipients(t *testing.T) {
 			}
 		}
 	}
+	got = slices.Collect(parse(t, "RS:early@x\nV1\nS\nRP:<a@x>\nRno colon\nV\nRP:late@x\n.\n").Recipients())
+	want = []qf.Recipient{{Address: "S:early@x", Flags: "P"}, {Address: "a@x", Flags: "P"}, {Address: "P:late@x", Flags: "P"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("a V line is about what follows it: %s", d)
+	}
 }
 
 func TestText(t *testing.T) {

@@ -47,9 +47,12 @@ func (r Recipient) Notify() string {
 func (f *File) Recipients() iter.Seq[Recipient] {
 	return func(yield func(Recipient) bool) {
 		var r Recipient
+		version := 0 // as of the V lines so far: readqf takes one line at a time
 		for i := range f.lines {
 			v := f.value(i)
 			switch f.lines[i].code {
+			case 'V':
+				version = leadingInt(v)
 			case 'S':
 				r.Status = ""
 			case 'M':
@@ -62,7 +65,7 @@ func (f *File) Recipients() iter.Seq[Recipient] {
 				r.Final = Text(v)
 			case 'R':
 				var ok bool
-				if r.Flags, r.Address, ok = f.splitRecipient(v); ok {
+				if r.Flags, r.Address, ok = splitRecipient(version, v); ok {
 					if !yield(r) {
 						return
 					}
@@ -76,8 +79,8 @@ func (f *File) Recipients() iter.Seq[Recipient] {
 
 // splitRecipient divides an R line at its colon; one without is no recipient
 // to sendmail. Version 0 has no flags, and every recipient of it is primary.
-func (f *File) splitRecipient(v []byte) (flags, address string, ok bool) {
-	if f.Version == 0 {
+func splitRecipient(version int, v []byte) (flags, address string, ok bool) {
+	if version == 0 {
 		return "P", Address(v), true
 	}
 	before, after, found := bytes.Cut(v, []byte{':'})
