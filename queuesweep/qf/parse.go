@@ -43,7 +43,7 @@ type File struct {
 }
 
 // line is one logical line: a code letter and what follows it, continuation
-// lines included, without the last newline and what follows a NUL.
+// lines included, without the last newline and without what follows a NUL.
 type line struct {
 	code     byte
 	from, to int // of the value in data
@@ -76,7 +76,9 @@ func (f *File) Reset(data []byte) error {
 		if l.to < l.from { // a blank line has no code
 			return &SyntaxError{start, "blank line"}
 		}
-		if nul && l.code != '.' { // to readqf the line is a string of C's
+		// To readqf the line is a string of C's. But the name of a folder that has a
+		// NUL stays as it is, which none has: nobody is to be led by half of it.
+		if nul && l.code != '.' && l.code != 'd' {
 			if n := bytes.IndexByte(data[l.from:l.to], 0); n >= 0 {
 				l.to = l.from + n
 			}

@@ -146,7 +146,8 @@ func claimIn(disk Disk, in *dir, e Entry) (*Claim, error) {
 	return c, nil
 }
 
-// lock follows readqf(): lock, then see whether the name still is this file.
+// lock follows readqf(): lock, then see whether the name still is this file, as
+// it was before the lock.
 // A file of no bytes must not be locked: its maker opens it before it locks it
 // and fails to queue the mail if somebody else was faster.
 func (c *Claim) lock(disk Disk, in *dir) error {
