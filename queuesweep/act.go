@@ -179,7 +179,8 @@ type claimed struct {
 	err   error
 }
 
-// releaseAll gives back the locks, also of what is in a batch that has ended.
+// releaseAll gives back all locks, those of changes that were made too: closing a
+// deleted file is what frees it, and takes its time.
 func releaseAll(all []claimed) {
 	abreast.Each(len(all), func(_, i int) {
 		if all[i].claim != nil {

@@ -16,11 +16,10 @@ type agreed struct {
 	ids  []uint64
 }
 
+func newAgreed() *agreed { return &agreed{seed: maphash.MakeSeed()} }
+
 // add takes a message that was counted.
 func (g *agreed) add(r queuesweep.Result) {
-	if g.ids == nil {
-		g.seed = maphash.MakeSeed()
-	}
 	g.ids = append(g.ids, maphash.String(g.seed, r.ID))
 }
 

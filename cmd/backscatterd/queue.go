@@ -314,7 +314,7 @@ func (a *app) confirm(cmd *cobra.Command, f *byHand, verb string, dry func(func(
 	if f.dry || f.yes {
 		return nil, nil
 	}
-	var counted agreed
+	counted := newAgreed()
 	stop := a.following(cmd.Context(), "looking")
 	sum, err := dry(counted.add)
 	stop()

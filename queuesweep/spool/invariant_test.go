@@ -270,12 +270,7 @@ func failEverywhere(t *testing.T, g *ground, l layout, op string, n int, errno u
 			t.Errorf("descriptors left open: %v", disk.open)
 			disk.end()
 		}
-		w.checkSaid(op, said, err, reached, how == once)
-		w.recover()
-		w.checkAfterwards(op, said)
-		if err := w.tidy(); err != nil {
-			t.Error(err)
-		}
+		w.checkThrough(op, said, err, reached, how == once)
 		g.drop(w)
 		if t.Failed() {
 			t.Fatalf("%v at call %d (%s), %s; said %v, %v", errno, points+1, reached, how, said, err)
@@ -297,6 +292,17 @@ func lateAt(n int, reached *string) func(int, string, class) error {
 			return unix.EIO
 		}
 		return nil
+	}
+}
+
+// checkThrough looks at what a run has left, and at what the next start makes of it.
+func (w *world) checkThrough(op string, said map[string]verdict, failure error, reached string, single bool) {
+	w.t.Helper()
+	w.checkSaid(op, said, failure, reached, single)
+	w.recover()
+	w.checkAfterwards(op, said)
+	if err := w.tidy(); err != nil {
+		w.t.Error(err)
 	}
 }
 

@@ -56,17 +56,12 @@ func TestLargeBatch(t *testing.T) {
 				noLeak(t)
 				w := g.world(l, op, large)
 				said, err := w.run(&patchyDisk{every: every}, op)
-				w.checkSaid(op, said, err, "", false)
 				for _, v := range said {
 					if every == 0 && v.err != nil {
 						t.Errorf("without a fault: %v", v.err)
 					}
 				}
-				w.recover()
-				w.checkAfterwards(op, said)
-				if err := w.tidy(); err != nil {
-					t.Error(err)
-				}
+				w.checkThrough(op, said, err, "", false)
 				g.drop(w)
 				if t.Failed() {
 					t.Fatalf("%s, %s, one of %d calls fails", l.name, op, every)
