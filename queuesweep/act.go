@@ -13,7 +13,7 @@ import (
 // act does to a batch of messages what their rules say. The error means that the
 // run cannot go on.
 func (r *run) act(ctx context.Context, messages []candidate) error {
-	var batch, expire []candidate
+	var batch []candidate
 	for _, c := range messages {
 		switch {
 		case r.dry:
@@ -22,9 +22,6 @@ func (r *run) act(ctx context.Context, messages []candidate) error {
 			}
 		case c.result.Action == Verb(rule.Log):
 			c.result.Result = Done
-		case c.result.Action == Verb(rule.Expire):
-			expire = append(expire, c)
-			continue
 		default:
 			batch = append(batch, c)
 			continue
@@ -33,13 +30,15 @@ func (r *run) act(ctx context.Context, messages []candidate) error {
 			return err
 		}
 	}
-	if len(batch) > 0 {
-		owing, err := r.change(ctx, batch)
-		if err := errors.Join(err, r.payBatch(ctx, owing)); err != nil {
-			return err
-		}
+	if len(batch) == 0 {
+		return nil
 	}
-	return r.expireAll(ctx, expire)
+	follow, err := r.change(ctx, batch)
+	err = errors.Join(err, r.payBatch(ctx, follow.owing))
+	if err != nil {
+		return errors.Join(err, r.keepAll(follow.expiring, err))
+	}
+	return r.returnAll(ctx, follow.expiring)
 }
 
 // rehearse finds out what would be done.
@@ -83,14 +82,21 @@ func (r *run) moveInstead(res *Result, why string) {
 	}
 }
 
+// following are the messages of a batch that something is still to be done for,
+// with the store's lock given back. Their results are not told yet.
+type following struct {
+	owing    []Result // a bounce is owed
+	expiring []Result // sendmail is to return it
+}
+
 // change makes a batch of changes to queue files and tells the results, but for
-// those of messages whose bounces are now owed.
-func (r *run) change(ctx context.Context, messages []candidate) (owing []Result, err error) {
+// those of messages that something follows for.
+func (r *run) change(ctx context.Context, messages []candidate) (follow following, err error) {
 	wait, cancel := context.WithTimeout(ctx, r.LockWait)
 	b, err := r.store.Begin(wait, r.Now())
 	cancel()
 	if err != nil {
-		return nil, errors.Join(err, r.tellAll(messages, err))
+		return follow, errors.Join(err, r.tellAll(messages, err))
 	}
 	defer b.End()
 	r.bounced = nil // other processes may have sent some before this batch began
@@ -107,22 +113,25 @@ func (r *run) change(ctx context.Context, messages []candidate) (owing []Result,
 			continue
 		}
 		if err := r.tell(all[i].res.fail(err)); err != nil {
-			return nil, err
+			return follow, err
 		}
 	}
 	var audit error
 	for i, o := range b.Commit() {
 		res := r.outcome(added[i], o)
-		if res.Result == Done && res.Action == Verb(rule.Bounce) {
-			owing = append(owing, res)
-			continue
+		switch {
+		case res.Result == Done && res.Action == Verb(rule.Bounce):
+			follow.owing = append(follow.owing, res)
+		case res.Result == Done && res.Action == Verb(rule.Expire):
+			follow.expiring = append(follow.expiring, res)
+		default:
+			audit = errors.Join(audit, r.tell(res))
 		}
-		audit = errors.Join(audit, r.tell(res))
 	}
 	if audit != nil {
-		return owing, audit // the journal keeps the changes until they can be told
+		return follow, audit // the journal keeps the changes until they can be told
 	}
-	return owing, b.Forget()
+	return follow, b.Forget()
 }
 
 // outcome is the result that a change's outcome stands for. One that is
@@ -280,6 +289,8 @@ func (r *run) add(ctx context.Context, b *spool.Batch, c candidate, cl *claimed)
 		return b.Release(cl.claim, cl.file)
 	case rule.Bounce:
 		return b.MoveOwing(cl.claim, cl.file, r.record(cl.res))
+	case rule.Expire:
+		return b.Expire(cl.claim, cl.file, returnReason(c.entry.ID))
 	}
 	if r.target != nil {
 		return b.MoveTo(cl.claim, cl.file, r.target)

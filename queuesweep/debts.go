@@ -16,8 +16,9 @@ import (
 // owed.
 const maxPay = 10 * time.Minute
 
-// Settle ends what a killed process has left and sends the bounces that are
-// still owed, as every run does that acts.
+// Settle ends what a killed process has left, has sendmail return what is held
+// for that, and sends the bounces that are still owed, as every run does that
+// acts.
 func (s *Sweeper) Settle(ctx context.Context) error {
 	r := s.newRun(nil, false, nil)
 	_, err := r.prepare(ctx)
@@ -25,7 +26,7 @@ func (s *Sweeper) Settle(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
-	return errors.Join(r.left(), r.payDebts(ctx))
+	return errors.Join(r.left(), r.endReturns(ctx), r.payDebts(ctx))
 }
 
 // payBatch sends the bounces of messages that have just left the queue, and

@@ -104,7 +104,7 @@ type run struct {
 
 	preview func(Result, func(io.Writer) error) error // of bounces, in a dry run
 	bounced map[string]int                            // by domain, in the last hour; nil if not counted yet
-	tried   map[string]bool                           // bounces that this run has tried to hand over
+	tried   map[string]bool                           // messages that this run has tried to send a bounce of, or have one sent
 
 	unfinished int // changes that were made, and of which something is left to do
 	stuck      int // changes of a killed process that cannot be ended yet
@@ -259,7 +259,7 @@ func (r *run) finish(ctx context.Context) (Summary, error) {
 	if err := r.Audit.summary(r.Now(), r.id, r.sum); err != nil {
 		return r.sum, err
 	}
-	return r.sum, errors.Join(r.left(), r.payDebts(ctx))
+	return r.sum, errors.Join(r.left(), r.endReturns(ctx), r.payDebts(ctx))
 }
 
 // candidate is a message that a rule matches.

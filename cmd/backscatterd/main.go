@@ -45,8 +45,8 @@ func start() int {
 
 // run is the whole program, for main and for tests.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	progress := newProgress(stderr)
 	results := &results{w: progress.over(stdout), stop: cancel}
 	stderr = progress.over(stderr)
@@ -97,7 +97,7 @@ func (a *app) outcome(err, written error) error {
 // after what it has in hand. Used by one goroutine at a time.
 type results struct {
 	w    io.Writer
-	stop func()
+	stop func(why error)
 	err  error
 }
 
@@ -108,7 +108,7 @@ func (r *results) Write(p []byte) (int, error) {
 	n, err := r.w.Write(p)
 	if err != nil {
 		r.err = err
-		r.stop()
+		r.stop(fmt.Errorf("standard output: %w", err))
 	}
 	return n, err
 }

@@ -60,15 +60,16 @@ type change interface {
 // Batch makes changes to claimed messages under the store's lock. Changes are
 // added, then made together by Commit. Not safe for concurrent use.
 type Batch struct {
-	store   *Store
-	lockfd  int
-	now     time.Time
-	changes []change
-	pending unended           // of earlier processes
-	records map[string]Record // of messages that are moved to the store, by id
-	owed    map[string]note   // bounces to be sent for messages that are moved
-	day     *Folder
-	left    []intent // what the journal is to keep after Commit
+	store    *Store
+	lockfd   int
+	now      time.Time
+	changes  []change
+	pending  unended           // of earlier processes
+	records  map[string]Record // of messages that are moved to the store, by id
+	owed     map[string]note   // bounces to be sent for messages that are moved
+	expiring map[string]expiry // messages that are held for sendmail to return them
+	day      *Folder
+	left     []intent // what the journal is to keep after Commit
 }
 
 // Begin takes the store's lock, waiting for another process as long as ctx
@@ -192,7 +193,7 @@ func (b *Batch) check(out []Outcome) {
 	})
 }
 
-// announce writes records, notes of bounces, and the journal, before anything
+// announce writes records, notes, and the journal, before anything
 // is done. A note that cannot be written keeps one message where it is; the
 // others are announced.
 func (b *Batch) announce(j journal, out []Outcome) error {
@@ -212,11 +213,9 @@ func (b *Batch) announce(j journal, out []Outcome) error {
 		if out[i].Err != nil {
 			continue
 		}
-		if n, bounces := b.owed[out[i].ID]; bounces {
-			if err := b.store.owe(out[i].ID, n); err != nil {
-				out[i].Err = fmt.Errorf("message %s: %w", out[i].ID, err)
-				continue
-			}
+		if err := b.note(out[i].ID); err != nil {
+			out[i].Err = fmt.Errorf("message %s: %w", out[i].ID, err)
+			continue
 		}
 		intents = append(intents, c.intent())
 	}
@@ -224,6 +223,17 @@ func (b *Batch) announce(j journal, out []Outcome) error {
 		return nil
 	}
 	return j.write(intents)
+}
+
+// note writes down what is still to come once the message has been changed.
+func (b *Batch) note(id string) error {
+	if n, bounces := b.owed[id]; bounces {
+		return b.store.writeNote(owedName, id, n)
+	}
+	if n, expires := b.expiring[id]; expires {
+		return b.store.writeNote(expiringName, id, n)
+	}
+	return nil
 }
 
 // phase tells what an error means for a change.

@@ -12,7 +12,7 @@ import (
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
-var operations = []string{"move", "moveto", "restore", "delete", "hold", "release"}
+var operations = []string{"move", "moveto", "restore", "delete", "hold", "release", "expire"}
 
 var layouts = []layout{
 	{name: "flat"},

@@ -35,7 +35,7 @@ func (w *world) goal(op string) at {
 		return at{w.day(), "qf"}
 	case "moveto":
 		return at{w.target, "qf"}
-	case "hold":
+	case "hold", "expire": // sendmail is still to return it
 		return at{w.queue, "hf"}
 	case "delete":
 		return at{}
@@ -88,7 +88,10 @@ func (w *world) whole(l letter, where at, op string) error {
 		return fmt.Errorf("%s is at %v, should be at %v alone", l.id, found, where)
 	}
 	want := l.control
-	if where == w.goal(op) && (op == "hold" || op == "release") {
+	if where == w.goal(op) && op == "expire" && !exists(filepath.Join(w.store, "expiring", l.id)) {
+		return fmt.Errorf("%s is held for sendmail to return it, and there is no note of that", l.id)
+	}
+	if where == w.goal(op) && (op == "hold" || op == "release" || op == "expire") {
 		f, err := qf.Parse(l.control)
 		if err != nil {
 			return err

@@ -29,16 +29,17 @@ type note struct {
 	Control string `json:"control"`
 }
 
-// owe makes a note of a bounce durable, before the message leaves the queue.
-func (s *Store) owe(id string, n note) error {
-	d, err := s.makeDir(owedName)
+// writeNote makes a note of a message durable in a folder of the store, before
+// the message is changed.
+func (s *Store) writeNote(folder, id string, n any) error {
+	d, err := s.makeDir(folder)
 	if err != nil {
 		return fmt.Errorf("removed store: %w%s", err, hint(err))
 	}
 	defer d.close()
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(n); err != nil {
-		return fmt.Errorf("note of a bounce: %w", err)
+		return fmt.Errorf("note of message %s: %w", id, err)
 	}
 	if err := s.appendFile(d, id, unix.O_TRUNC, buf.Bytes()); err != nil {
 		return fmt.Errorf("removed store: %w%s", err, hint(err))
@@ -46,9 +47,9 @@ func (s *Store) owe(id string, n note) error {
 	return nil
 }
 
-// owed opens the folder of notes; nil where there never was one.
-func (s *Store) owed() (*dir, error) {
-	d, err := s.top.sub(owedName)
+// notesIn opens a folder of notes; nil where there never was one.
+func (s *Store) notesIn(folder string) (*dir, error) {
+	d, err := s.top.sub(folder)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -90,7 +91,7 @@ func readNote(d *dir, id string) (n note, ok bool, err error) {
 // is passed over. The store's lock it holds for moments only. The order is
 // random, so that one that fails slowly does not keep the same ones waiting.
 func (s *Store) EachOwed(ctx context.Context, only func(id string) bool, yield func(context.Context, Owed) (paid bool)) error {
-	d, err := s.owed()
+	d, err := s.notesIn(owedName)
 	if d == nil {
 		return err
 	}
@@ -227,7 +228,7 @@ func (s *Store) owedDays(ctx context.Context) (map[string]bool, error) {
 }
 
 func (s *Store) eachNote(ctx context.Context, yield func(id string, n note)) error {
-	d, err := s.owed()
+	d, err := s.notesIn(owedName)
 	if d == nil {
 		return err
 	}

@@ -45,6 +45,9 @@ func (o *outage) safe(fs *powerloss.FS) error {
 
 func (o *outage) wholeOn(fs *powerloss.FS, l letter, where at) error {
 	body, ok := fs.File(o.data(where.folder, l.id))
+	if !ok && o.op == "expire" && where.kind == "hf" {
+		return nil // sendmail has returned it; no queue run takes what is held
+	}
 	if !ok || !bytes.Equal(body.Data, l.body) || body.Mode != 0o640 || body.UID != owner || body.GID != group || body.Mtime.Nano() != sent.UnixNano() {
 		return fmt.Errorf("%s stands at %v and its df is not whole: %v %+v", l.id, where, ok, body)
 	}
@@ -58,9 +61,9 @@ func (o *outage) wholeOn(fs *powerloss.FS, l letter, where at) error {
 	}
 	allowed := [][]byte{l.control}
 	switch {
-	case o.op == "hold" && where.kind == "hf":
+	case (o.op == "hold" || o.op == "expire") && where.kind == "hf":
 		allowed = [][]byte{f.WithQuarantine(reason)}
-	case o.op == "hold":
+	case o.op == "hold" || o.op == "expire":
 		allowed = append(allowed, f.WithQuarantine(reason))
 	case o.op == "release" && where.kind == "qf":
 		allowed = append(allowed, f.WithoutQuarantine())
@@ -136,6 +139,9 @@ func (o *outage) tidyOn(fs *powerloss.FS) error {
 				}
 			}
 		}
+	}
+	if notes := fs.Names(path.Join(o.store, "expiring")); len(notes) > 0 {
+		return fmt.Errorf("notes of messages that sendmail was to return are left: %v", notes)
 	}
 	journal, _ := fs.File(path.Join(o.store, "journal"))
 	return leftover(journal.Data)

@@ -145,7 +145,7 @@ func (o *outage) end() at {
 	switch o.op {
 	case "pay":
 		return at{o.day(), "qf"}
-	case "purge":
+	case "purge", "expire":
 		return at{}
 	}
 	return o.goal(o.op)
@@ -202,6 +202,9 @@ func (o *outage) act(fs *powerloss.FS) (done []string) {
 	if err != nil {
 		o.t.Errorf("%s: %v", o.op, err)
 	}
+	if o.op == "expire" {
+		o.returnOn(fs)
+	}
 	for id, v := range said {
 		switch {
 		case v.err == nil:
@@ -223,7 +226,49 @@ func (o *outage) recoverOn(fs *powerloss.FS) (done []string) {
 	if _, err := st.Recover(context.Background()); err != nil {
 		o.t.Errorf("recover: %v", err)
 	}
+	if o.op == "expire" {
+		o.returnOn(fs)
+	}
 	return nil
+}
+
+// returnOn has sendmail return what is held for that, as a run does at its end.
+func (o *outage) returnOn(fs *powerloss.FS) {
+	st, err := spool.OpenStore(fs, o.store)
+	if err != nil {
+		o.t.Errorf("open the store: %v", err)
+		return
+	}
+	defer st.Close()
+	all, err := st.Expiring(context.Background())
+	for _, e := range all {
+		what, looked := st.Expired(context.Background(), e.ID)
+		if looked == nil && what == spool.StillHeld {
+			o.sendmailReturns(fs, e.ID)
+			if what, looked = st.Expired(context.Background(), e.ID); what != spool.Returned {
+				o.t.Errorf("%s: sendmail has returned it, and it is said to be %v", e.ID, what)
+			}
+		}
+		err = errors.Join(err, looked)
+	}
+	if err := errors.Join(err, st.ForgetExpiring(context.Background(), all)); err != nil {
+		o.t.Errorf("return: %v", err)
+	}
+}
+
+// sendmailReturns does to the files of a message what sendmail does when it has
+// returned it, in its order and without an fsync. The bounce is not looked at.
+func (o *outage) sendmailReturns(fs *powerloss.FS, id string) {
+	for _, file := range []string{
+		o.data(o.world.queue, id), o.control(o.world.queue, "hf", id), path.Join(o.part(o.world.queue, "xf"), "xf"+id),
+	} {
+		dir, err := fs.Openat(unix.AT_FDCWD, path.Dir(file), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		o.must(err)
+		if err := fs.Unlinkat(dir, path.Base(file), 0); err != nil && err != unix.ENOENT {
+			o.t.Error(err)
+		}
+		o.must(fs.Close(dir))
+	}
 }
 
 // begin starts a process, looks at what a loss of power after each of its calls

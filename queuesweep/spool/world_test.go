@@ -288,6 +288,8 @@ func (w *world) add(b *spool.Batch, sp *spool.Spool, e spool.Entry, op string) e
 			err = b.Delete(c, f)
 		case "hold":
 			err = b.Hold(c, f, reason)
+		case "expire":
+			err = b.Expire(c, f, reason)
 		case "release":
 			err = b.Release(c, f)
 		default:

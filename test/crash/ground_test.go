@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,8 +162,17 @@ func (g *ground) makeTemplates() {
 
 // deferring has the stub put off all mail to the users, or take it.
 func (g *ground) deferring(on bool) {
+	if on {
+		g.putOff("user-")
+	} else {
+		g.putOff()
+	}
+}
+
+// putOff has the stub put off all mail to those whose addresses begin so.
+func (g *ground) putOff(who ...string) {
 	g.lab.Stub.AnswerRcpt(func(_, to string) string {
-		if on && strings.HasPrefix(to, "user-") {
+		if slices.ContainsFunc(who, func(prefix string) bool { return strings.HasPrefix(to, prefix) }) {
 			return "452 4.2.2 Mailbox full"
 		}
 		return ""
