@@ -157,11 +157,12 @@ func (b *bench) delivered(at [letters]place, from int) (*tally, error) {
 	}
 	err := t.err
 	// What sendmail had not yet taken when the power failed may lie about: a df or a
-	// tf, or a qf that is empty. A message it must not.
+	// tf, a qf that is empty, or an hf that is not whole. A message it must not.
 	left, listed := filepath.Glob(filepath.Join(b.queue, "[qh]f*"))
 	for _, control := range left {
-		if st, serr := os.Stat(control); serr != nil || st.Size() > 0 {
-			err = errors.Join(err, fmt.Errorf("sendmail has left %s in the queue: %w", control, serr))
+		text, rerr := os.ReadFile(control)
+		if _, torn := qf.Parse(text); rerr != nil || torn == nil || len(text) > 0 && filepath.Base(control)[0] == 'q' {
+			err = errors.Join(err, rerr, fmt.Errorf("sendmail has left %s in the queue", control))
 		}
 	}
 	now, looked := b.look()
