@@ -26,7 +26,7 @@ func (s *Sweeper) Settle(ctx context.Context) error {
 		return err
 	}
 	defer r.close()
-	return errors.Join(r.left(), r.endReturns(ctx), r.payDebts(ctx))
+	return r.settle(ctx)
 }
 
 // payBatch sends the bounces of messages that have just left the queue, and

@@ -56,10 +56,11 @@ func (r *run) endReturn(ctx context.Context, e spool.Expiring) (over bool, err e
 func (r *run) tellReturn(e spool.Expiring, err error) error {
 	res := Result{
 		ID: e.ID, Queue: e.Queue, Action: Verb(rule.Expire), Result: Done, Recipients: []string{},
-		Note: "begun by a run that was interrupted",
+		Note: "begun by a run that was interrupted: it has left the queue",
 	}
 	if err != nil {
 		res = res.fail(err)
+		res.Note = "begun by a run that was interrupted"
 	}
 	r.logResult(res)
 	return r.Audit.result(r.Now(), r.id, res)

@@ -231,6 +231,13 @@ func (r *run) logResult(res Result) {
 	r.Log.Log(context.Background(), level, "message", attrs...)
 }
 
+// settle comes last in a run: what earlier ones have left, of what follows from
+// their changes.
+func (r *run) settle(ctx context.Context) error {
+	err := errors.Join(r.endReturns(ctx), r.payDebts(ctx))
+	return errors.Join(r.left(), err)
+}
+
 // left is an error where not all that follows from the run's changes was done,
 // or from those of a killed process.
 func (r *run) left() error {
@@ -259,7 +266,7 @@ func (r *run) finish(ctx context.Context) (Summary, error) {
 	if err := r.Audit.summary(r.Now(), r.id, r.sum); err != nil {
 		return r.sum, err
 	}
-	return r.sum, errors.Join(r.left(), r.endReturns(ctx), r.payDebts(ctx))
+	return r.sum, r.settle(ctx)
 }
 
 // candidate is a message that a rule matches.
