@@ -14,21 +14,17 @@ import (
 	"github.com/backscatterd/backscatterd/queuesweep/spool"
 )
 
-// returner stands in for the sendmail that returns messages.
-type returner struct {
-	world *world
-	asked []string
-	do    func(ctx context.Context, id string) (said string, err error)
-}
+// returner stands in for the sendmail that returns messages, and notes which.
+type returner struct{ asked []string }
 
 func (w *world) returner(do func(ctx context.Context, id string) (string, error)) *returner {
-	o := &returner{world: w, do: do}
+	o := new(returner)
 	w.sweeper.RunExpired = func(ctx context.Context, _, id string) ([]byte, error) {
 		o.asked = append(o.asked, id)
 		if names := w.names(id); !slices.Equal(names, []string{"df" + id, "hf" + id}) {
 			w.t.Errorf("sendmail is asked to return %s, and in the queue there is %v", id, names)
 		}
-		said, err := o.do(ctx, id)
+		said, err := do(ctx, id)
 		return []byte(said), err
 	}
 	return o
@@ -193,6 +189,37 @@ func TestExpireReleasesTheBounce(t *testing.T) {
 		if n := w.toReturn(); len(n) > 0 {
 			t.Errorf("killed %v: notes %v", killed, n)
 		}
+	}
+}
+
+// sendmail may put the bounce into a queue that the configuration leaves out.
+func TestExpireReleasesTheBounceInAnotherQueue(t *testing.T) {
+	const id, bounce = "6AOLt900000000", "6AOLt900000007"
+	w := newWorld(t)
+	w.fill(1)
+	second, cf := filepath.Join(w.dir, "second"), filepath.Join(w.dir, "sendmail.cf")
+	text := "O QueueDirectory=" + w.dir + "\nQmqueue, P=" + w.queue + "\nQother, P=" + second + "\n"
+	if err := errors.Join(os.Mkdir(second, 0o700), os.WriteFile(cf, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.sweeper.Places = func() ([]spool.Place, error) {
+		places, err := spool.PlacesAt([]string{w.queue})
+		places[0].CF = cf
+		return places, err
+	}
+	w.returner(func(context.Context, string) (string, error) {
+		w.hold(second, bounce, returnReason(id))
+		w.take("df"+id, "hf"+id)
+		return "", nil
+	})
+	if _, err := w.sweep(expire); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(second, "qf"+bounce)); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(w.log.String(), "WARN") {
+		t.Errorf("log:\n%s", w.log.String())
 	}
 }
 
