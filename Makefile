@@ -22,8 +22,10 @@ demo: build ## list, rules, dry run, sweep, restore on bundled real queue files
 deps: ## what the tests need, on Debian
 	./test/deps.sh
 
+# Uncached: of a test that builds the program and runs it, go does not see that the
+# program has changed.
 test: deps ## everything: unit, property, fuzz seeds, testscript, real sendmail
-	$(GO) test -timeout 20m ./...
+	$(GO) test -count=1 -timeout 20m ./...
 
 check: ## format, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
