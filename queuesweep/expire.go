@@ -108,6 +108,8 @@ func (r *run) became(ctx context.Context, e spool.Expiring) (spool.Expiry, error
 // notReturned is nil for a message that was.
 func notReturned(e spool.Expiring, what spool.Expiry) error {
 	switch what {
+	case spool.Forgotten:
+		return fmt.Errorf("message %s: %w: another process has seen to it; its line in the audit log says how it ended", e.ID, spool.ErrChanged)
 	case spool.InQueue:
 		return fmt.Errorf("message %s: %w: it is in the queue again", e.ID, spool.ErrChanged)
 	case spool.SetAside:
@@ -128,7 +130,7 @@ func whyLeft(output []byte) string {
 func (r *run) giveBack(ctx context.Context, e spool.Expiring, why error) (over bool, err error) {
 	folder := r.spool.Folder(e.Queue)
 	if folder == nil {
-		return false, fmt.Errorf("%w; it is held, since its folder is no queue of this configuration any more: backscatterd queue release --queue %s %s gives it back", why, e.Queue, e.ID)
+		return false, fmt.Errorf("%w; it is held, since its folder is none of the queues of this run: backscatterd queue release --queue %s %s gives it back", why, e.Queue, e.ID)
 	}
 	if err := r.changeHeld(ctx, []spool.Entry{{Folder: folder, Kind: spool.Held, ID: e.ID}}, (*spool.Batch).Release); err != nil {
 		return false, fmt.Errorf("%w; it is held until the next run that acts has it returned: %w", why, err)

@@ -78,6 +78,9 @@ func TestExpireHoldsTheMessageMeanwhile(t *testing.T) {
 		{"released by somebody", func(w *world) (string, error) {
 			return "", os.Rename(filepath.Join(w.queue, "hf"+id), filepath.Join(w.queue, "qf"+id))
 		}, Changed, "in the queue again", []string{"df" + id, "qf" + id}},
+		{"given back by another process", func(w *world) (string, error) {
+			return "", errors.Join(os.Remove(w.toReturn()[0]), os.Rename(filepath.Join(w.queue, "hf"+id), filepath.Join(w.queue, "qf"+id)))
+		}, Changed, "another process has seen to it", []string{"df" + id, "qf" + id}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -97,13 +100,35 @@ func TestExpireHoldsTheMessageMeanwhile(t *testing.T) {
 				t.Errorf("left of the message: %v, want %v", got, tc.left)
 			}
 			after, err := os.ReadFile(filepath.Join(w.queue, "qf"+id))
-			if err == nil && tc.name != "released by somebody" && string(after) != string(before) {
+			if err == nil && tc.want != Changed && string(after) != string(before) {
 				t.Errorf("its control file was %q, and is %q", before, after)
 			}
 			if n := w.toReturn(); len(n) > 0 {
 				t.Errorf("notes are left: %v", n)
 			}
 		})
+	}
+}
+
+// Of a message that never had a body nothing can be told by its df. One that
+// sendmail leaves stays held: released, it would be delivered so.
+func TestExpireWithoutABody(t *testing.T) {
+	const id = "6AOLt900000000"
+	w := newWorld(t)
+	w.fill(1)
+	w.take("df" + id)
+	asked := 0
+	w.sweeper.RunExpired = func(context.Context, string, string) ([]byte, error) {
+		if asked++; asked > 1 {
+			w.take("hf" + id)
+		}
+		return nil, nil
+	}
+	if _, err := w.sweep(expire); err != nil || w.codes()[Failed] != 1 || !slices.Equal(w.names(id), []string{"hf" + id}) {
+		t.Fatalf("%+v, error %v; left %v", w.results, err, w.names(id))
+	}
+	if err := w.sweeper.Settle(t.Context()); err != nil || asked != 2 || len(w.names(id))+len(w.toReturn()) > 0 {
+		t.Errorf("error %v, sendmail was asked %d times; left %v, notes %v", err, asked, w.names(id), w.toReturn())
 	}
 }
 

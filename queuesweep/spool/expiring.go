@@ -41,7 +41,8 @@ type Expiring struct {
 type Expiry int
 
 const (
-	Returned  Expiry = iota // nothing of it is left
+	Forgotten Expiry = iota // another process has seen to it
+	Returned                // nothing of it is left
 	StillHeld               // sendmail has not returned it
 	InQueue                 // somebody has released it meanwhile
 	SetAside                // sendmail could neither return it nor keep it, and left a Qf
@@ -168,8 +169,8 @@ func (s *Store) look(notes *dir, under []intent, id string) (Expiry, error) {
 	if err != nil {
 		return StillHeld, err
 	}
-	if !ok { // another process has seen to it
-		return Returned, nil
+	if !ok {
+		return Forgotten, nil
 	}
 	what, err := s.whatBecame(id, e)
 	if err != nil {
